@@ -1,0 +1,105 @@
+# csms: make            builds the module for Lua 5.4 and LuaJIT
+#       make demo       backs up a secret from an emulated service
+#       make test       runs the specs on both Luas
+#       make install    DESTDIR= PREFIX=/usr/local
+#       make lint, asan, valgrind, emulator, clean
+# demo, test, lint, asan, valgrind and emulator install missing Debian packages.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD ?= .build
+# WERROR= builds with a compiler whose new warnings are not handled yet.
+WERROR ?= -Werror
+CFLAGS ?= -O2 -g
+CPPFLAGS ?=
+LDFLAGS ?=
+PKG_CONFIG ?= pkg-config
+
+# A Lua is named after the API version of its modules; 5.1 is LuaJIT's.
+LUAS ?= 5.4 5.1
+PACKAGE_5.4 := lua5.4
+PACKAGE_5.1 := luajit
+LUA_INC_5.4 ?= $(shell $(PKG_CONFIG) --cflags $(PACKAGE_5.4))
+LUA_INC_5.1 ?= $(shell $(PKG_CONFIG) --cflags $(PACKAGE_5.1))
+LUA_BIN_5.4 := lua5.4
+LUA_BIN_5.1 := luajit
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(WERROR)
+HARDENING := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread \
+	$(WARNINGS) $(HARDENING) $(CFLAGS)
+# nodelete: a thread of libcurl's may outlive the Lua state that loaded us.
+ALL_LDFLAGS = -shared -pthread -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
+LIBS_CFLAGS := $(shell $(PKG_CONFIG) --cflags libcurl libcrypto)
+LIBS := $(shell $(PKG_CONFIG) --libs libcurl libcrypto) -lm
+
+ENGINE := $(wildcard src/csms_*.c)
+BINDING := $(wildcard src/lcsms_*.c)
+HEADERS := $(wildcard src/*.h)
+MODULES := $(shell cd lua && find csms -name '*.lua' | sort)
+
+BUILD_PACKAGES := gcc make pkg-config libcurl4-openssl-dev libssl-dev \
+	liblua5.4-dev libluajit2-5.1-dev
+RUN_PACKAGES := lua5.4 luajit2 lua-cjson
+EMULATOR_PACKAGES := nginx-light libnginx-mod-http-lua lua-luaossl openssl
+SPEC_PACKAGES := lua-busted lua-socket curl
+LINT_PACKAGES := lua-check cppcheck clang clang-tidy clang-format
+
+# The module from this checkout, for a Lua of version $(1).
+lua_env = LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
+	LUA_CPATH='./$(BUILD)/$(1)/?.so;;'
+
+.PHONY: all install demo test lint asan valgrind emulator clean env \
+	build-packages test-packages
+
+all: $(LUAS:%=$(BUILD)/%/csms/core.so)
+
+$(BUILD)/engine/%.o: src/%.c $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(LIBS_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+
+# One rule set a Lua: bindings see its headers, the engine sees none.
+define lua_rules
+$(BUILD)/$(1)/%.o: src/%.c $(HEADERS) Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) $$(LUA_INC_$(1)) $$(LIBS_CFLAGS) $$(ALL_CFLAGS) -c -o $$@ $$<
+
+$(BUILD)/$(1)/csms/core.so: $(ENGINE:src/%.c=$(BUILD)/engine/%.o) $(BINDING:src/%.c=$(BUILD)/$(1)/%.o)
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS)
+
+install-$(1): $(BUILD)/$(1)/csms/core.so
+	install -d $$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms
+	install -m 755 $$< $$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms/core.so
+	for module in $(MODULES); do \
+		install -D -m 644 lua/$$$$module $$(DESTDIR)$$(PREFIX)/share/lua/$(1)/$$$$module || exit 1; \
+	done
+endef
+$(foreach lua,$(LUAS),$(eval $(call lua_rules,$(lua))))
+
+install: $(LUAS:%=install-%)
+
+# What LuaRocks calls (csms-scm-1.rockspec): one Lua, into its own folders.
+rock: $(BUILD)/$(LUA_VERSION)/csms/core.so
+
+rock-install: rock
+	install -d $(INST_LIBDIR)/csms
+	install -m 755 $(BUILD)/$(LUA_VERSION)/csms/core.so $(INST_LIBDIR)/csms/core.so
+	for module in $(MODULES); do \
+		install -D -m 644 lua/$$module $(INST_LUADIR)/$$module || exit 1; \
+	done
+
+build-packages:
+	@.ci/packages $(BUILD_PACKAGES)
+
+test-packages: build-packages
+	@.ci/packages $(RUN_PACKAGES) $(EMULATOR_PACKAGES) $(SPEC_PACKAGES)
+
+# Shell lines that let any Lua find this checkout: eval "$$(make -s env)"
+env:
+	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
+	@echo "export LUA_CPATH_5_4='$(CURDIR)/$(BUILD)/5.4/?.so;;'"
+	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/5.1/?.so;;'"
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,73 @@
+-- SPDX-License-Identifier: MIT
+-- What may be passed to an operation. A wrong type is a mistake in the program
+-- and raises; a value that the service would refuse is an error of kind
+-- "argument", before anything is sent.
+
+local errors = require "csms.errors"
+
+local M = {}
+
+local function expected(position, what, value, level)
+    error(("bad argument #%d: %s expected, got %s"):format(position, what, type(value)), level + 1)
+end
+
+--- Raises at `level` (as in error()) for a wrong type.
+-- takes: what the second argument is called, or nil where there is none.
+function M.check_types(takes, project, argument, opts, level)
+    if project ~= nil and type(project) ~= "string" then
+        expected(1, "project (string or nil)", project, level + 1)
+    end
+    if takes and type(argument) ~= "string" then
+        expected(2, takes .. " (string)", argument, level + 1)
+    end
+    if opts ~= nil and type(opts) ~= "table" then
+        expected(takes and 3 or 2, "opts (table or nil)", opts, level + 1)
+    end
+end
+
+local function refuse(message, fields)
+    return nil, errors.new("argument", message, fields)
+end
+
+--- true, or nil and the error. Shape: csms-api.md 1 (S26).
+function M.project(project)
+    if #project ~= 32 or project:find("[^a-zA-Z0-9]") then
+        return refuse("a project id has 32 letters and digits; this one has " .. #project
+            .. " characters; find it in the console under My Credentials")
+    end
+    return true
+end
+
+-- For messages: no control characters, not too long.
+local function quote(name)
+    return "'" .. name:sub(1, 80):gsub("[%c\128-\255]", "?") .. (#name > 80 and "..." or "") .. "'"
+end
+
+--- As the API's page has it: ^[a-zA-Z0-9_-]{1,64}$. Names that the service's
+--- own listing gave may also hold periods, because the console makes such.
+local function check_name(name, allow_periods)
+    local allowed = allow_periods and "^[%w_.-]+$" or "^[%w_-]+$"
+    if #name >= 1 and #name <= 64 and name:find(allowed) and name ~= "." and name ~= ".." then
+        return true
+    end
+    local remedy = name:find("^[%w_.-]+$") and not allow_periods
+        and "; the console makes names with periods: set allow_periods = true for them" or ""
+    return refuse(("secret name %s is not 1 to 64 letters, digits, '_' or '-'%s")
+        :format(quote(name), remedy), { name = quote(name) })
+end
+
+local CHECKS = {
+    name = check_name,
+    blob = function(blob)
+        if blob == "" then return refuse("the blob is empty; pass what backup returned") end
+        return true
+    end,
+}
+
+--- Checks the operation's second argument: true, or nil and the error.
+function M.argument(takes, value, allow_periods)
+    if not takes then return true end
+    return CHECKS[takes](value, allow_periods)
+end
+
+return M

@@ -1,0 +1,183 @@
+-- SPDX-License-Identifier: MIT
+-- The one error value of the library: a table with kind, message, retryable and
+-- attempts always; status, code and request_id where a server answered; project
+-- and name where they apply; cause for a library's or the system's own text.
+
+local json = require "csms.json"
+
+local M = {}
+
+local Error = { __name = "csms.error" }
+
+--- One line, without secrets: what happened, then what tells it apart.
+function Error.__tostring(err)
+    local facts = {}
+    for _, field in ipairs { "status", "code", "request_id", "project", "name", "cause" } do
+        if err[field] then
+            facts[#facts + 1] = field .. " " .. tostring(err[field])
+        end
+    end
+    local text = err.kind .. ": " .. err.message
+    return #facts == 0 and text or text .. " (" .. table.concat(facts, ", ") .. ")"
+end
+
+local RETRYABLE = { throttled = true, service = true, network = true, timeout = true }
+
+--- An error of `kind`. `fields` (status, code, retryable, ...) is taken over.
+function M.new(kind, message, fields)
+    local err = fields or {}
+    err.kind, err.message = kind, message
+    if err.retryable == nil then
+        err.retryable = RETRYABLE[kind] or false
+    end
+    err.attempts = err.attempts or 0
+    return setmetatable(err, Error)
+end
+
+--- The plain table that the C core fails with, as an error.
+function M.from_core(plain)
+    plain.attempts = 0
+    return setmetatable(plain, Error)
+end
+
+function M.is_error(value)
+    return getmetatable(value) == Error
+end
+
+-- ---- a server's answer ----------------------------------------------------
+
+-- design 2.2: a code named here wins over the status
+local KIND_OF_CODE = {
+    ["CSMS.0301"] = "auth", ["KMS.0303"] = "auth",
+    ["CSMS.0005"] = "not_found", ["CSMS.0106"] = "not_found",
+    ["CSMS.0103"] = "state", ["CSMS.0107"] = "state", ["CSMS.0109"] = "state",
+}
+
+local KIND_OF_STATUS = {
+    [401] = "auth", [403] = "denied", [404] = "not_found", [408] = "service",
+    [429] = "throttled",
+}
+
+local function kind_of(status, code)
+    local kind = KIND_OF_CODE[code] or KIND_OF_STATUS[status]
+    if kind then return kind end
+    if status >= 500 then return "service" end
+    return status >= 400 and "rejected" or "protocol"
+end
+
+-- The pairs of names that the seven body shapes use (csms-api.md 6.2).
+local PAIRS = { { "error_code", "error_msg" }, { "errorCode", "errorMsg" }, { "code", "message" } }
+
+local function text_of(value)
+    local kind = type(value)
+    return (kind == "string" or kind == "number") and tostring(value) or nil
+end
+
+-- Fills `found` from the first object, outside in, that names a code or a text.
+local function search(body, found)
+    found.request_id = found.request_id or text_of(body.request_id)
+    found.policy = found.policy or text_of(body.encoded_authorization_message)
+    for _, names in ipairs(PAIRS) do
+        local code, message = text_of(body[names[1]]), text_of(body[names[2]])
+        if not found.message and (code or message) then
+            found.code, found.message = code, message or text_of(body.title)
+        end
+    end
+    for _, value in pairs(body) do
+        if type(value) == "table" then search(value, found) end
+    end
+    return found
+end
+
+-- What a person can use of an answer that is no JSON: HTML of a proxy, mostly.
+local function plain_text(body)
+    local text = body:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " "):gsub("<[^>]*>", " ")
+    text = text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
+    return text ~= "" and text or nil
+end
+
+--- Reads an error body of any of the seven shapes: code, message, request_id
+--- and policy (the encoded authorization message), each or nil.
+function M.read_body(body)
+    local value = json.decode(body)
+    if type(value) ~= "table" then
+        return { message = plain_text(body) }
+    end
+    return search(value, {})
+end
+
+local MAX_TEXT = 300
+
+-- A server may repeat what it was sent: no key, token, blob or second line.
+local function safe_text(text, credential)
+    if credential then text = credential:redact(text) end
+    text = text:gsub("%)?CloudSecretManagementBackup%S*", "<blob>"):gsub("eyJ%S+", "<token>")
+    text = text:gsub("%c+", " ")
+    if #text > MAX_TEXT then
+        text = text:sub(1, MAX_TEXT):gsub("[\128-\255]*$", "") .. "..."
+    end
+    return text
+end
+
+local function denied_hint(operation)
+    if not operation.actions then return "check the policies of this user in IAM" end
+    return "the user needs the IAM actions " .. table.concat(operation.actions, ", ")
+end
+
+local HINT = {
+    auth = function() return "check the keys or the token, and this machine's clock" end,
+    denied = denied_hint,
+    throttled = function() return "ask less often; see `rate`" end,
+    protocol = function(_, status)
+        return status < 400 and "redirects are never followed; check the endpoint" or nil
+    end,
+    not_found = function(_, _, code)
+        return code and code:find("^APIGW?%.0101$") and "the endpoint does not know this path; "
+            .. "is it the KMS endpoint of the region?" or nil
+    end,
+}
+
+local DEFAULT_TEXT = {
+    auth = "authentication was refused", denied = "permission was refused",
+    not_found = "not found", throttled = "too many requests", service = "the service failed",
+    rejected = "the request was refused", protocol = "the answer is not one that the API knows",
+    state = "the secret is not in a usable state",
+}
+
+--- The error of an answer that is not a success.
+-- answer: {status, body, header = function(name)}; credential: what it was sent
+-- with, or nil, to keep its keys out of the text.
+function M.from_answer(operation, answer, credential)
+    local found = M.read_body(answer.body)
+    local kind = kind_of(answer.status, found.code)
+    local text = safe_text(found.message or DEFAULT_TEXT[kind], credential)
+    local hint = HINT[kind] and HINT[kind](operation, answer.status, found.code)
+    return M.new(kind, hint and text .. "; " .. hint or text, {
+        status = answer.status,
+        code = found.code and safe_text(found.code, credential),
+        request_id = M.request_id(answer, found, credential),
+        encoded_authorization_message = found.policy,
+    })
+end
+
+--- The id to quote to the service's support: from the header or the body.
+function M.request_id(answer, found, credential)
+    local id = answer.header("X-Request-Id") or answer.header("X-IAM-Trace-Id")
+        or found and found.request_id
+    return id and safe_text(id, credential)
+end
+
+--- An answer with a good status that breaks the API's promise.
+function M.protocol(answer, message, retryable)
+    return M.new("protocol", message, {
+        status = answer.status, retryable = retryable or false,
+        request_id = M.request_id(answer),
+    })
+end
+
+--- "APIG." and "APIGW." are one prefix (csms-api.md 6.2); "" without a code.
+function M.gateway_code(err)
+    return err.code and err.code:match("^APIGW?%.(%d+)$") or ""
+end
+
+return M

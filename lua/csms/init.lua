@@ -1,0 +1,74 @@
+-- SPDX-License-Identifier: MIT
+-- csms: encrypted backups of the secrets that Huawei Cloud CSMS keeps.
+--
+--   local csms = require "csms"
+--   local blob, err = csms.backup(project, name)
+--
+-- Requiring it does no I/O and reads no environment. Every operation is a
+-- method of a client (csms.new) and, on the default client, a function here.
+
+local api = require "csms.api"
+local arguments = require "csms.arguments"
+local blob = require "csms.blob"
+local client = require "csms.client"
+local core = require "csms.core"
+local credentials = require "csms.credentials"
+
+local M = {
+    _VERSION = core.version,
+    credentials = credentials,
+    inspect = blob.inspect,
+}
+
+local default -- the default client
+
+local function check_config(config)
+    if config ~= nil and type(config) ~= "table" then
+        error("bad argument #1: config (table) expected, got " .. type(config), 3)
+    end
+    return config or {}
+end
+
+--- A client, or nil and an error of kind "config". No I/O.
+-- config: see the README; what it leaves out comes from the environment, which
+-- is read now.
+function M.new(config)
+    return client.new(check_config(config))
+end
+
+--- The config of the default client, for a program's start: true, or nil and
+--- the error. A default client that is there already is closed.
+function M.configure(config)
+    local made, err = client.new(check_config(config))
+    if not made then return nil, err end
+    M.close()
+    default = made
+    return true
+end
+
+--- Closes the default client, if there is one; configure() makes another.
+function M.close()
+    if default then default:close() end
+end
+
+local function default_client()
+    local err
+    if not default then default, err = client.new({}) end
+    return default, err
+end
+
+for name, operation in pairs(api) do
+    M[name] = operation.takes and function(project, argument, opts)
+        arguments.check_types(operation.takes, project, argument, opts, 2)
+        local self, err = default_client()
+        if not self then return nil, err end
+        return self[name](self, project, argument, opts)
+    end or function(project, opts)
+        arguments.check_types(nil, project, nil, opts, 2)
+        local self, err = default_client()
+        if not self then return nil, err end
+        return self[name](self, project, opts)
+    end
+end
+
+return M

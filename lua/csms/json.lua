@@ -1,0 +1,37 @@
+-- SPDX-License-Identifier: MIT
+-- JSON as the rest of the library wants it: null is absence, whole numbers are
+-- integers where Lua has them. An own instance of lua-cjson, so that neither
+-- side's settings reach the other.
+
+local cjson = require("cjson.safe").new()
+cjson.decode_invalid_numbers(false)
+
+local M = {}
+
+-- Lua 5.4 only; LuaJIT's numbers are exact to 2^53 and print as integers.
+local tointeger = math.tointeger or function(number) return number end
+
+local function clean(value)
+    if value == cjson.null then return nil end
+    if type(value) == "number" then return tointeger(value) or value end
+    if type(value) == "table" then
+        for key, item in pairs(value) do
+            value[key] = clean(item)
+        end
+    end
+    return value
+end
+
+--- The value of a JSON text, or nil and the reason.
+function M.decode(text)
+    local value, reason = cjson.decode(text)
+    if reason then return nil, reason end
+    return clean(value)
+end
+
+--- The JSON text of a value; raises for one that has none.
+function M.encode(value)
+    return assert(cjson.encode(value))
+end
+
+return M

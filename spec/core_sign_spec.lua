@@ -1,0 +1,142 @@
+-- The signing stages against known answers: every file of spec/data/signing is
+-- one vector, and a new file needs no code here.
+
+local core = require "csms.core"
+local files = require "spec.support.files"
+local json = require "cjson"
+
+local sign = core.sign
+
+-- {{name, value}, ...} as the flat list that the core takes
+local function flat(pairs_list)
+    local list = {}
+    for _, pair in ipairs(pairs_list) do
+        list[#list + 1], list[#list + 2] = pair[1], pair[2]
+    end
+    return list
+end
+
+local function text_or_nil(value)
+    return value ~= json.null and value or nil
+end
+
+local function request_of(vector)
+    local path, query = vector.url:match("^https?://[^/]+([^?]*)%??(.*)$")
+    return {
+        algorithm = vector.algorithm, method = vector.method, path = path, query = query,
+        headers = flat(vector.headers), body = vector.body, date = vector.date,
+        region = text_or_nil(vector.region), service = text_or_nil(vector.service),
+    }
+end
+
+-- The vector's canonical request, cut into its six lines and line groups.
+local function stages_of(vector)
+    local _, uri, query, headers, names, hash =
+        vector.canonical_request:match("^(.-)\n(.-)\n(.-)\n(.*\n)\n(.-)\n(.-)$")
+    return { uri = uri, query = query, headers = headers, names = names, hash = hash }
+end
+
+describe("signing vectors", function()
+    local count = 0
+
+    for _, path in ipairs(files.list("spec/data/signing", "%.json$")) do
+        local vector = json.decode(files.read(path))
+        count = count + 1
+
+        it("agrees with " .. vector.id .. " at every stage", function()
+            local request, stages = request_of(vector), stages_of(vector)
+            assert.equal(stages.uri, sign.canonical_uri(request.path))
+            assert.equal(stages.query, sign.canonical_query(request.query))
+            assert.equal(stages.headers, sign.canonical_headers(request))
+            assert.equal(table.concat(vector.signed_headers, ";"), sign.signed_headers(request))
+            assert.equal(stages.names, sign.signed_headers(request))
+            assert.equal(vector.payload_hash, sign.payload_hash(request))
+            local canonical = sign.canonical_request(request)
+            assert.equal(vector.canonical_request, canonical)
+            local scope = sign.scope(request)
+            assert.equal(vector.scope or "", scope)
+            local text = sign.string_to_sign(request, canonical)
+            assert.equal(vector.string_to_sign, text)
+            local key = sign.key(request, vector.ak, vector.sk, scope)
+            assert.equal(vector.derived_key_hex or vector.sk, key)
+            assert.equal(vector.signature, sign.signature(request, key, text))
+            local credential = core.credential.keys(vector.ak, vector.sk)
+            assert.equal(vector.authorization, sign.authorization(request, credential))
+            -- a second time, with the key schedule that it kept
+            assert.equal(vector.authorization, sign.authorization(request, credential))
+        end)
+    end
+
+    it("are all there", function()
+        assert.is_true(count >= 27)
+    end)
+end)
+
+describe("canonical_uri", function()
+    local cases = {
+        { "", "/" }, { "/", "/" }, { "/a", "/a/" }, { "/a/", "/a/" }, { "/a//", "/a//" },
+        { "/a b", "/a%20b/" }, { "/a%20b", "/a%20b/" }, { "/a%2fb", "/a%2Fb/" },
+        { "/%", "/%25/" }, { "/%4", "/%254/" }, { "/%zz", "/%25zz/" }, { "/%41", "/A/" },
+        { "/\195\169", "/%C3%A9/" }, { "/\0", "/%00/" }, { "/-_.~", "/-_.~/" },
+    }
+    for _, case in ipairs(cases) do
+        it("makes " .. case[2] .. " of " .. ("%q"):format(case[1]), function()
+            assert.equal(case[2], sign.canonical_uri(case[1]))
+        end)
+    end
+end)
+
+describe("canonical_query", function()
+    local cases = {
+        { "", "" }, { "a", "a=" }, { "a=", "a=" }, { "=", "=" }, { "&&a=1&", "a=1" },
+        { "b=1&a=2", "a=2&b=1" }, { "a=2&a=1&a=", "a=&a=1&a=2" }, { "a=1=2", "a=1%3D2" },
+        { "a=%41", "a=A" }, { "a=+", "a=%2B" }, { "%C3%A9=1&z=2", "z=2&%C3%A9=1" },
+    }
+    for _, case in ipairs(cases) do
+        it("makes " .. case[2] .. " of " .. case[1], function()
+            assert.equal(case[2], sign.canonical_query(case[1]))
+        end)
+    end
+
+    it("refuses more parameters than it can sort, with a clear error", function()
+        local result, err = sign.canonical_query(("a=1&"):rep(65))
+        assert.is_nil(result)
+        assert.equal("argument", err.kind)
+        assert.matches("64 parameters", err.message)
+    end)
+end)
+
+describe("a credential", function()
+    local request = {
+        algorithm = "V11-HMAC-SHA256", method = "GET", path = "/", date = "20260101T000000Z",
+        region = "r", service = "s",
+    }
+
+    it("derives its key anew when the day, the region or the service changes", function()
+        local used = core.credential.keys("AK", "SK")
+        for _, change in ipairs { { "date", "20260102T000000Z" }, { "region", "q" }, { "service", "t" } } do
+            sign.authorization(request, used)
+            request[change[1]] = change[2]
+            local fresh = core.credential.keys("AK", "SK")
+            assert.equal(sign.authorization(request, fresh), sign.authorization(request, used))
+        end
+    end)
+
+    it("changes the algorithm without mixing keys", function()
+        local used = core.credential.keys("AK", "SK")
+        for _, algorithm in ipairs { "SDK-HMAC-SHA256", "SDK-HMAC-SM3", "V11-HMAC-SHA256" } do
+            request.algorithm = algorithm
+            assert.equal(sign.authorization(request, core.credential.keys("AK", "SK")),
+                sign.authorization(request, used))
+        end
+    end)
+
+    it("says what is missing for V11", function()
+        local result, err = sign.authorization({
+            algorithm = "V11-HMAC-SHA256", method = "GET", path = "/", date = "20260101T000000Z",
+        }, core.credential.keys("AK", "SK"))
+        assert.is_nil(result)
+        assert.equal("config", err.kind)
+        assert.matches("region", err.message)
+    end)
+end)

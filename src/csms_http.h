@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The HTTP engine: one libcurl multi handle a process, shared by channels (one
+ * a Lua state). A request is signed and copied in csms_http_submit(); from
+ * then on only whoever drives the engine touches libcurl, until the transfer
+ * is done and belongs to its owner alone. Today the callers drive it with
+ * csms_http_step(); a thread of its own can take that place, because nothing
+ * else runs libcurl and everything shared is behind a lock.
+ */
+#ifndef CSMS_HTTP_H
+#define CSMS_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "csms_cred.h"
+#include "csms_origin.h"
+
+struct csms_channel;
+struct csms_transfer;
+
+/* All of it is borrowed for the time of csms_http_submit(). */
+struct csms_request {
+    const char *method;
+    struct csms_span target;           /* "/path?query" as it goes out */
+    const struct csms_header *headers; /* at most CSMS_SIGN_MAX_HEADERS - 8 */
+    size_t header_count;
+    struct csms_span body;
+    const char *project; /* X-Project-Id of a signed request, or NULL */
+    double timeout;      /* seconds, from submit to the last byte */
+    int64_t time;        /* seconds since 1970, the signature's date */
+    bool fresh;          /* a new connection, so that nothing is sent twice */
+};
+
+/* Joins the engine and makes it where there is none yet. NULL on failure. */
+struct csms_channel *csms_channel_new(struct csms_err *err);
+
+/* Cancels what is in flight and leaves the engine; the last channel to leave
+ * closes the connections. Accepts NULL. */
+void csms_channel_close(struct csms_channel *channel);
+
+/* Starts a request; `cred` NULL sends it unauthenticated. The caller owns one
+ * reference to the result and gives it back with csms_transfer_unref(). NULL
+ * with `err` set where nothing was sent. */
+struct csms_transfer *csms_http_submit(struct csms_channel *channel,
+                                       struct csms_origin *origin,
+                                       const struct csms_request *request,
+                                       struct csms_cred *cred,
+                                       struct csms_err *err);
+
+/* Works on all transfers; waits at most `timeout` seconds, and returns as soon
+ * as one of any channel is done. Safe from several threads. */
+void csms_http_step(double timeout);
+
+/* The next finished transfer of the channel, or NULL. The caller owns one
+ * reference to it. Every transfer comes here once, cancelled ones too. */
+struct csms_transfer *csms_http_drain(struct csms_channel *channel);
+
+/* Ends it with kind cancelled, unless it is done already. */
+void csms_http_cancel(struct csms_transfer *transfer);
+
+/* The reference that submit or drain gave; cancels nothing. Accepts NULL. */
+void csms_transfer_unref(struct csms_transfer *transfer);
+
+uint64_t csms_transfer_id(const struct csms_transfer *transfer);
+bool csms_transfer_done(const struct csms_transfer *transfer);
+
+/* What follows is for transfers that are done. */
+
+/* NULL where an answer came; else why none did. */
+const struct csms_err *
+csms_transfer_error(const struct csms_transfer *transfer);
+long csms_transfer_status(const struct csms_transfer *transfer);
+struct csms_span csms_transfer_body(const struct csms_transfer *transfer);
+/* An answer's header by its name in any case; false where there is none. */
+bool csms_transfer_header(const struct csms_transfer *transfer,
+                          const char *name, struct csms_span *value);
+/* Whether any of the request may have reached the service. */
+bool csms_transfer_sent(const struct csms_transfer *transfer);
+/* The local port: tells connections apart; 0 where there was none. */
+long csms_transfer_port(const struct csms_transfer *transfer);
+
+#endif

@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: MIT */
+#include "csms_transfer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <sys/socket.h>
+
+#define MAX_URL (8 * 1024)
+#define MAX_HEADER (80 * 1024) /* one line; a token can be 64 KiB */
+#define MAX_HEAD (256 * 1024)  /* all header lines of an answer */
+#define MAX_BODY (16 * 1024 * 1024)
+#define OWN_HEADERS 8 /* those that are added here */
+
+/* ---- what goes out ---------------------------------------------------- */
+
+/* A value with a line break would be a second header (CWE-113). */
+static int check_value(const struct csms_header *header, struct csms_err *err)
+{
+    for (size_t i = 0; i < header->value.len; i++) {
+        char c = header->value.data[i];
+
+        if (c == '\r' || c == '\n' || c == '\0')
+            return csms_err_set(err, CSMS_ARGUMENT,
+                                "the value of header %.*s holds a CR, LF or "
+                                "NUL",
+                                (int)header->name.len, header->name.data);
+    }
+    return 0;
+}
+
+static int add_header(struct csms_transfer *transfer,
+                      const struct csms_header *header, struct csms_err *err)
+{
+    struct curl_slist *list = NULL;
+    struct csms_buf line;
+    int result = -1;
+
+    csms_buf_init(&line, MAX_HEADER);
+    if (check_value(header, err))
+        goto out;
+    csms_buf_span(&line, header->name);
+    /* libcurl's way to send an empty value: "Name;" (CURLOPT_HTTPHEADER) */
+    csms_buf_text(&line, header->value.len > 0 ? ": " : ";");
+    csms_buf_span(&line, header->value);
+    if (csms_buf_check(&line, "a header", err))
+        goto out;
+    list = curl_slist_append(transfer->headers, line.data);
+    if (!list) {
+        csms_err_memory(err);
+        goto out;
+    }
+    transfer->headers = list;
+    result = 0;
+out:
+    csms_buf_free(&line);
+    return result;
+}
+
+static int add_named(struct csms_transfer *transfer, const char *name,
+                     struct csms_span value, struct csms_err *err)
+{
+    struct csms_header header = {csms_span_of(name), value};
+
+    return add_header(transfer, &header, err);
+}
+
+/* Adds to what is sent and to what is signed. */
+static int add_signed(struct csms_transfer *transfer,
+                      struct csms_sign_request *signing, const char *name,
+                      const char *value, struct csms_err *err)
+{
+    struct csms_header header = {csms_span_of(name), csms_span_of(value)};
+
+    signing->headers[signing->header_count++] = header;
+    return add_header(transfer, &header, err);
+}
+
+static int format_date(int64_t seconds, char *out, size_t size,
+                       struct csms_err *err)
+{
+    time_t moment = (time_t)seconds;
+    struct tm utc;
+
+    if (!gmtime_r(&moment, &utc) ||
+        strftime(out, size, "%Y%m%dT%H%M%SZ", &utc) != CSMS_SIGN_DATE_LEN)
+        return csms_err_set(err, CSMS_ARGUMENT,
+                            "the time %lld cannot be a signature's date; "
+                            "check this machine's clock",
+                            (long long)seconds);
+    return 0;
+}
+
+static void split_target(struct csms_span target,
+                         struct csms_sign_request *signing)
+{
+    const char *mark = memchr(target.data, '?', target.len);
+    size_t path_len = mark ? (size_t)(mark - target.data) : target.len;
+
+    signing->path = (struct csms_span){target.data, path_len};
+    if (mark)
+        signing->query =
+            (struct csms_span){mark + 1, target.len - path_len - 1};
+}
+
+/* csms-api.md 2.1: which headers take part, and Authorization itself. */
+static int sign(struct csms_transfer *transfer,
+                const struct csms_request *request, struct csms_cred *cred,
+                struct csms_err *err)
+{
+    const struct csms_origin *origin = transfer->origin;
+    const char *security_token = csms_cred_security_token(cred);
+    struct csms_sign_request signing;
+    struct csms_buf authorization;
+    char date[CSMS_SIGN_DATE_LEN + 1];
+    int result = -1;
+
+    memset(&signing, 0, sizeof signing);
+    csms_buf_init(&authorization, MAX_HEADER);
+    if (format_date(request->time, date, sizeof date, err))
+        goto out;
+    signing.method = csms_span_of(request->method);
+    split_target(request->target, &signing);
+    signing.body = request->body;
+    signing.date = date;
+    signing.region = origin->region;
+    signing.service = origin->service;
+    for (size_t i = 0; i < request->header_count; i++)
+        signing.headers[signing.header_count++] = request->headers[i];
+    /* libcurl sends Host by itself, so it is only signed here. */
+    signing.headers[signing.header_count++] =
+        (struct csms_header){csms_span_of("Host"), csms_span_of(origin->host)};
+    if (add_signed(transfer, &signing, "X-Sdk-Date", date, err))
+        goto out;
+    if (request->project &&
+        add_signed(transfer, &signing, "X-Project-Id", request->project, err))
+        goto out;
+    if (security_token &&
+        add_signed(transfer, &signing, "X-Security-Token", security_token, err))
+        goto out;
+    if (csms_cred_sign(cred, origin->signing, &signing, &authorization, err) ||
+        add_named(transfer, "Authorization", csms_buf_view(&authorization),
+                  err))
+        goto out;
+    result = 0;
+out:
+    csms_buf_free(&authorization);
+    return result;
+}
+
+static int authenticate(struct csms_transfer *transfer,
+                        const struct csms_request *request,
+                        struct csms_cred *cred, struct csms_err *err)
+{
+    if (!cred)
+        return 0;
+    if (csms_cred_auth_token(cred))
+        return add_named(transfer, "X-Auth-Token",
+                         csms_span_of(csms_cred_auth_token(cred)), err);
+    return sign(transfer, request, cred, err);
+}
+
+/* libcurl would ask for "100 Continue" before a large body, which costs a
+ * round trip; "Expect:" is its way to leave that header out. */
+static int add_no_expect(struct csms_transfer *transfer, struct csms_err *err)
+{
+    struct curl_slist *list = curl_slist_append(transfer->headers, "Expect:");
+
+    if (!list)
+        return csms_err_memory(err);
+    transfer->headers = list;
+    return 0;
+}
+
+static int build_headers(struct csms_transfer *transfer,
+                         const struct csms_request *request,
+                         struct csms_cred *cred, struct csms_err *err)
+{
+    if (request->header_count > CSMS_SIGN_MAX_HEADERS - OWN_HEADERS)
+        return csms_err_set(err, CSMS_ARGUMENT,
+                            "a request takes at most %d headers",
+                            CSMS_SIGN_MAX_HEADERS - OWN_HEADERS);
+    for (size_t i = 0; i < request->header_count; i++)
+        if (add_header(transfer, &request->headers[i], err))
+            return -1;
+    if (add_no_expect(transfer, err))
+        return -1;
+    return authenticate(transfer, request, cred, err);
+}
+
+/* ---- callbacks: they append to capped buffers and nothing else --------- */
+
+static size_t on_header(char *data, size_t size, size_t count, void *user)
+{
+    struct csms_transfer *transfer = user;
+    size_t len = size * count;
+
+    /* A status line starts an answer; 1xx ones come before the real one. */
+    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
+        transfer->answer = transfer->head.len;
+    return csms_buf_append(&transfer->head, data, len) ? len : 0;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *user)
+{
+    struct csms_transfer *transfer = user;
+    size_t len = size * count;
+
+    return csms_buf_append(&transfer->body, data, len) ? len : 0;
+}
+
+/* libcurl 7.88 opens sockets that a program's children would inherit. */
+static curl_socket_t on_open_socket(void *user, curlsocktype purpose,
+                                    struct curl_sockaddr *address)
+{
+    (void)user;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC,
+                  address->protocol);
+}
+
+/* ---- libcurl's options ------------------------------------------------ */
+
+#define SET(option, value)                                                     \
+    do {                                                                       \
+        CURLcode set_code = curl_easy_setopt(easy, option, value);             \
+        if (set_code != CURLE_OK)                                              \
+            return set_code;                                                   \
+    } while (0)
+
+static CURLcode set_protocol(CURL *easy, const struct csms_origin *origin)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+    SET(CURLOPT_PROTOCOLS_STR, origin->https ? "https" : "http");
+#else
+    SET(CURLOPT_PROTOCOLS,
+        (long)(origin->https ? CURLPROTO_HTTPS : CURLPROTO_HTTP));
+#endif
+    SET(CURLOPT_HTTP_VERSION, origin->http1 ? (long)CURL_HTTP_VERSION_1_1
+                                            : (long)CURL_HTTP_VERSION_2TLS);
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    return CURLE_OK;
+}
+
+static CURLcode set_connection(CURL *easy, const struct csms_origin *origin)
+{
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, origin->connect_timeout_ms);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* Else removing a transfer that still resolves its host joins libcurl's
+     * resolver thread, and everything waits for a slow name server. */
+    SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (origin->ca_file)
+        SET(CURLOPT_CAINFO, origin->ca_file);
+    if (origin->proxy)
+        SET(CURLOPT_PROXY, origin->proxy);
+    /* The proxy sees none of our headers, and its own are not the answer's. */
+    SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (origin->user_agent)
+        SET(CURLOPT_USERAGENT, origin->user_agent);
+    return CURLE_OK;
+}
+
+static CURLcode set_answer(CURL *easy, struct csms_transfer *transfer)
+{
+    SET(CURLOPT_PRIVATE, transfer);
+    SET(CURLOPT_ERRORBUFFER, transfer->curl_error);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, transfer);
+    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEDATA, transfer);
+    return CURLE_OK;
+}
+
+static CURLcode set_request(CURL *easy, struct csms_transfer *transfer,
+                            const struct csms_request *request, const char *url)
+{
+    bool is_get = strcmp(request->method, "GET") == 0;
+
+    SET(CURLOPT_URL, url);
+    SET(CURLOPT_PATH_AS_IS, 1L);
+    SET(CURLOPT_TIMEOUT_MS, transfer->timeout_ms);
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
+    if (is_get) {
+        SET(CURLOPT_HTTPGET, 1L);
+    } else {
+        struct csms_span body = csms_buf_view(&transfer->request_body);
+
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_CUSTOMREQUEST, request->method);
+        SET(CURLOPT_POSTFIELDS, body.data);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+    }
+    if (request->fresh) {
+        /* libcurl sends again by itself when a reused connection dies. */
+        SET(CURLOPT_FRESH_CONNECT, 1L);
+        SET(CURLOPT_FORBID_REUSE, 1L);
+    } else {
+        /* Wait for a connection that can be shared, do not open 64. */
+        SET(CURLOPT_PIPEWAIT, 1L);
+    }
+    return CURLE_OK;
+}
+
+#undef SET
+
+static int configure(struct csms_transfer *transfer,
+                     const struct csms_request *request, struct csms_err *err)
+{
+    CURLcode code = CURLE_OK;
+    struct csms_buf url;
+    int result = -1;
+
+    csms_buf_init(&url, MAX_URL);
+    csms_buf_text(&url, transfer->origin->base);
+    csms_buf_span(&url, request->target);
+    if (csms_buf_check(&url, "the URL", err))
+        goto out;
+    code = set_protocol(transfer->easy, transfer->origin);
+    if (code == CURLE_OK)
+        code = set_connection(transfer->easy, transfer->origin);
+    if (code == CURLE_OK)
+        code = set_answer(transfer->easy, transfer);
+    if (code == CURLE_OK)
+        code = set_request(transfer->easy, transfer, request, url.data);
+    if (code == CURLE_OUT_OF_MEMORY) {
+        csms_err_memory(err);
+        goto out;
+    }
+    if (code != CURLE_OK) {
+        csms_err_set(err, CSMS_CONFIG,
+                     "this libcurl lacks something that csms needs (HTTPS, "
+                     "HTTP/2, 7.84 or newer)");
+        csms_err_cause(err, curl_easy_strerror(code));
+        goto out;
+    }
+    result = 0;
+out:
+    csms_buf_free(&url);
+    return result;
+}
+
+/* ---- life ------------------------------------------------------------- */
+
+struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
+                                        const struct csms_request *request,
+                                        struct csms_cred *cred,
+                                        struct csms_err *err)
+{
+    struct csms_transfer *transfer = OPENSSL_zalloc(sizeof *transfer);
+
+    if (!transfer) {
+        csms_err_memory(err);
+        curl_easy_cleanup(easy);
+        return NULL;
+    }
+    atomic_init(&transfer->refs, 1);
+    atomic_init(&transfer->cancelled, false);
+    atomic_init(&transfer->done, false);
+    transfer->easy = easy;
+    transfer->origin = csms_origin_ref(origin);
+    transfer->timeout_ms = csms_milliseconds(request->timeout);
+    csms_buf_init(&transfer->head, MAX_HEAD);
+    csms_buf_init(&transfer->body, origin->max_response);
+    csms_buf_init(&transfer->request_body, MAX_BODY);
+    csms_buf_span(&transfer->request_body, request->body);
+    if (csms_buf_check(&transfer->request_body, "the request's body", err) ||
+        build_headers(transfer, request, cred, err) ||
+        configure(transfer, request, err)) {
+        csms_transfer_free(transfer);
+        return NULL;
+    }
+    return transfer;
+}
+
+/* The list's copies of tokens and signatures are ours to wipe. */
+static void free_headers(struct curl_slist *headers)
+{
+    for (struct curl_slist *node = headers; node; node = node->next)
+        OPENSSL_cleanse(node->data, strlen(node->data));
+    curl_slist_free_all(headers);
+}
+
+void csms_transfer_free(struct csms_transfer *transfer)
+{
+    if (!transfer)
+        return;
+    curl_easy_cleanup(transfer->easy);
+    free_headers(transfer->headers);
+    csms_buf_free(&transfer->request_body);
+    csms_buf_free(&transfer->head);
+    csms_buf_free(&transfer->body);
+    csms_origin_unref(transfer->origin);
+    OPENSSL_free(transfer);
+}
+
+/* ---- what came back --------------------------------------------------- */
+
+static void fail_timeout(struct csms_transfer *transfer)
+{
+    csms_err_set(&transfer->err, CSMS_TIMEOUT,
+                 "%s %s within the time allowed; is it reachable, or is "
+                 "`timeout` too short?",
+                 transfer->sent ? "no complete answer from"
+                                : "no connection to",
+                 transfer->origin->base);
+    transfer->err.retryable = true;
+}
+
+static void fail_size(struct csms_transfer *transfer)
+{
+    if (transfer->body.failure == CSMS_BUF_FULL)
+        csms_err_set(&transfer->err, CSMS_PROTOCOL,
+                     "the answer is over max_response (%zu bytes)",
+                     transfer->origin->max_response);
+    else if (transfer->head.failure == CSMS_BUF_FULL)
+        csms_err_set(&transfer->err, CSMS_PROTOCOL,
+                     "the answer's headers are over %d bytes", MAX_HEAD);
+    else
+        csms_err_memory(&transfer->err);
+}
+
+static void fail_network(struct csms_transfer *transfer)
+{
+    csms_err_set(&transfer->err, CSMS_NETWORK, "%s %s",
+                 transfer->sent ? "no complete answer from"
+                                : "no connection to",
+                 transfer->origin->base);
+    transfer->err.retryable = true;
+}
+
+static void fail(struct csms_transfer *transfer, CURLcode code)
+{
+    const char *host = transfer->origin->host;
+    struct csms_err *err = &transfer->err;
+
+    transfer->failed = true;
+    switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+        fail_timeout(transfer);
+        break;
+    case CURLE_WRITE_ERROR:
+        fail_size(transfer);
+        break;
+    case CURLE_OUT_OF_MEMORY:
+        csms_err_memory(err);
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+        csms_err_set(err, CSMS_TLS,
+                     "the certificate of %s does not verify; if it is signed "
+                     "by a private CA, name that CA in `ca_file`",
+                     host);
+        break;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CIPHER:
+    case CURLE_USE_SSL_FAILED:
+        csms_err_set(err, CSMS_TLS, "the TLS handshake with %s failed", host);
+        err->retryable = true;
+        break;
+    case CURLE_SSL_CACERT_BADFILE:
+        csms_err_set(err, CSMS_CONFIG,
+                     "the CA file cannot be used: %.150s; check `ca_file`",
+                     transfer->origin->ca_file ? transfer->origin->ca_file
+                                               : "the system's");
+        break;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        csms_err_set(err, CSMS_CONFIG, "libcurl refuses to speak to %s",
+                     transfer->origin->base);
+        break;
+    default:
+        fail_network(transfer);
+        break;
+    }
+    csms_err_cause(err, transfer->curl_error[0] ? transfer->curl_error
+                                                : curl_easy_strerror(code));
+}
+
+/* The pooled handle must not point into this transfer any more. */
+static CURL *release_easy(struct csms_transfer *transfer)
+{
+    CURL *easy = transfer->easy;
+
+    curl_easy_reset(easy);
+    transfer->easy = NULL;
+    free_headers(transfer->headers);
+    transfer->headers = NULL;
+    csms_buf_free(&transfer->request_body);
+    return easy;
+}
+
+CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
+{
+    curl_off_t pretransfer = 0;
+
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE,
+                          &transfer->status) != CURLE_OK ||
+        curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT,
+                          &transfer->port) != CURLE_OK ||
+        curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T,
+                          &pretransfer) != CURLE_OK)
+        pretransfer = 1; /* unknown: it may have been sent */
+    transfer->sent = pretransfer > 0;
+    if (code != CURLE_OK)
+        fail(transfer, code);
+    return release_easy(transfer);
+}
+
+CURL *csms_transfer_abort(struct csms_transfer *transfer)
+{
+    transfer->failed = true;
+    transfer->sent = true;
+    csms_err_set(&transfer->err, CSMS_CANCELLED, "the call was cancelled");
+    return release_easy(transfer);
+}
+
+uint64_t csms_transfer_id(const struct csms_transfer *transfer)
+{
+    return transfer->id;
+}
+
+bool csms_transfer_done(const struct csms_transfer *transfer)
+{
+    return atomic_load(&transfer->done);
+}
+
+const struct csms_err *csms_transfer_error(const struct csms_transfer *transfer)
+{
+    return transfer->failed ? &transfer->err : NULL;
+}
+
+long csms_transfer_status(const struct csms_transfer *transfer)
+{
+    return transfer->status;
+}
+
+struct csms_span csms_transfer_body(const struct csms_transfer *transfer)
+{
+    return csms_buf_view(&transfer->body);
+}
+
+/* "Name: value\r\n" at `line`: the value where the name is that one. */
+static bool match_line(struct csms_span line, const char *name,
+                       struct csms_span *value)
+{
+    size_t len = strlen(name);
+
+    if (line.len <= len || line.data[len] != ':' ||
+        strncasecmp(line.data, name, len) != 0)
+        return false;
+    value->data = line.data + len + 1;
+    value->len = line.len - len - 1;
+    while (value->len > 0 && strchr(" \t", value->data[0])) {
+        value->data++;
+        value->len--;
+    }
+    while (value->len > 0 && strchr(" \t\r\n", value->data[value->len - 1]))
+        value->len--;
+    return true;
+}
+
+bool csms_transfer_header(const struct csms_transfer *transfer,
+                          const char *name, struct csms_span *value)
+{
+    struct csms_span rest = csms_buf_view(&transfer->head);
+
+    rest.data += transfer->answer;
+    rest.len -= transfer->answer;
+    while (rest.len > 0) {
+        const char *end = memchr(rest.data, '\n', rest.len);
+        size_t len = end ? (size_t)(end - rest.data) + 1 : rest.len;
+
+        if (match_line((struct csms_span){rest.data, len}, name, value))
+            return true;
+        rest.data += len;
+        rest.len -= len;
+    }
+    return false;
+}
+
+bool csms_transfer_sent(const struct csms_transfer *transfer)
+{
+    return transfer->sent;
+}
+
+long csms_transfer_port(const struct csms_transfer *transfer)
+{
+    return transfer->port;
+}

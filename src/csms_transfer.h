@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One request and its answer, as the engine's own files see it: csms_http.c
+ * moves transfers through the engine, csms_transfer.c fills and reads them.
+ */
+#ifndef CSMS_TRANSFER_H
+#define CSMS_TRANSFER_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include <curl/curl.h>
+
+#include "csms_http.h"
+
+struct csms_transfer {
+    atomic_int refs; /* its owner, and the engine or the finished list */
+    atomic_bool cancelled;
+    atomic_bool done;
+    uint64_t id;
+    struct csms_channel *channel;
+    struct csms_origin *origin;
+    TAILQ_ENTRY(csms_transfer) link; /* pending, active or finished */
+
+    CURL *easy; /* NULL once done */
+    struct curl_slist *headers;
+    struct csms_buf request_body;
+    long timeout_ms;
+    char curl_error[CURL_ERROR_SIZE];
+
+    struct csms_buf head; /* header lines; of the last answer from `answer` */
+    size_t answer;
+    struct csms_buf body;
+    long status;
+    long port;
+    bool sent;
+    bool failed;
+    struct csms_err err;
+};
+
+TAILQ_HEAD(csms_transfer_list, csms_transfer);
+
+/* Builds, signs and sets up everything on `easy`, which it then owns. */
+struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
+                                        const struct csms_request *request,
+                                        struct csms_cred *cred,
+                                        struct csms_err *err);
+
+/* Reads the outcome off the easy handle and gives the handle back, reset. */
+CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code);
+
+/* Ends it without an answer; as above. */
+CURL *csms_transfer_abort(struct csms_transfer *transfer);
+
+/* Wipes and frees; accepts NULL. */
+void csms_transfer_free(struct csms_transfer *transfer);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the bindings share. A binding converts in, calls one engine function
+ * and converts out. Whatever it allocates hangs off a userdata before any Lua
+ * call that can raise, so that the collector frees it then.
+ */
+#ifndef LCSMS_H
+#define LCSMS_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "csms_buf.h"
+#include "csms_cred.h"
+#include "csms_err.h"
+#include "csms_sign.h"
+
+/* The one place that knows Lua versions: 5.4, and LuaJIT, which has 5.1's API
+ * with luaL_setfuncs and luaL_testudata. */
+#if LUA_VERSION_NUM < 502
+#define lua_rawlen lua_objlen
+#endif
+
+/* Pushes nil and the error as a plain table; returns 2. */
+int lcsms_fail(lua_State *L, const struct csms_err *err);
+
+/* A new buffer that the collector frees; on top of the stack. */
+struct csms_buf *lcsms_new_buf(lua_State *L, size_t cap);
+
+/* Pushes a copy of the text. */
+void lcsms_push_span(lua_State *L, struct csms_span span);
+
+/* The string argument; raises for anything else. Borrowed from the stack. */
+struct csms_span lcsms_check_span(lua_State *L, int arg);
+
+/* Fields of the table at `arg`; absent ones give the default. A wrong type
+ * raises. Strings are borrowed from the table. */
+struct csms_span lcsms_field_span(lua_State *L, int arg, const char *name);
+const char *lcsms_field_string(lua_State *L, int arg, const char *name);
+double lcsms_field_number(lua_State *L, int arg, const char *name,
+                          double otherwise);
+bool lcsms_field_bool(lua_State *L, int arg, const char *name);
+
+/* The flat list {name, value, ...} in field `headers` of the table at `arg`;
+ * raises where it has more than `max` pairs. Returns the number of pairs. */
+size_t lcsms_field_headers(lua_State *L, int arg, struct csms_header *out,
+                           size_t max);
+
+/* Makes the metatable `name` with these methods; __index is itself, and
+ * __close is the same function as __gc. */
+void lcsms_new_type(lua_State *L, const char *name, const luaL_Reg *methods);
+
+/* The key pair or token at `arg`; raises for a closed or other one. NULL where
+ * the argument is nil. */
+struct csms_cred *lcsms_opt_cred(lua_State *L, int arg);
+
+/* Each registers its types and adds its functions to the table on top. */
+void lcsms_open_sign(lua_State *L);
+void lcsms_open_cred(lua_State *L);
+void lcsms_open_http(lua_State *L);
+
+#endif

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * csms.core: the C core as Lua sees it, and what all bindings share.
+ */
+#include "lcsms.h"
+
+#include <time.h>
+
+#include <curl/curl.h>
+#include <openssl/rand.h>
+
+#include "csms_version.h"
+
+#define BUFFER "csms.buffer"
+
+int lcsms_fail(lua_State *L, const struct csms_err *err)
+{
+    lua_pushnil(L);
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, csms_kind_name(err->kind));
+    lua_setfield(L, -2, "kind");
+    lua_pushstring(L, err->message);
+    lua_setfield(L, -2, "message");
+    lua_pushboolean(L, err->retryable);
+    lua_setfield(L, -2, "retryable");
+    if (err->cause[0] != '\0') {
+        lua_pushstring(L, err->cause);
+        lua_setfield(L, -2, "cause");
+    }
+    return 2;
+}
+
+static int buffer_gc(lua_State *L)
+{
+    csms_buf_free(luaL_checkudata(L, 1, BUFFER));
+    return 0;
+}
+
+struct csms_buf *lcsms_new_buf(lua_State *L, size_t cap)
+{
+    struct csms_buf *buf = lua_newuserdata(L, sizeof *buf);
+
+    csms_buf_init(buf, cap);
+    luaL_getmetatable(L, BUFFER);
+    lua_setmetatable(L, -2);
+    return buf;
+}
+
+void lcsms_push_span(lua_State *L, struct csms_span span)
+{
+    lua_pushlstring(L, span.data, span.len);
+}
+
+struct csms_span lcsms_check_span(lua_State *L, int arg)
+{
+    struct csms_span span = {NULL, 0};
+
+    span.data = luaL_checklstring(L, arg, &span.len);
+    return span;
+}
+
+struct csms_span lcsms_field_span(lua_State *L, int arg, const char *name)
+{
+    struct csms_span span = {"", 0};
+
+    lua_getfield(L, arg, name);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        span.data = lua_tolstring(L, -1, &span.len);
+    else if (!lua_isnil(L, -1))
+        luaL_error(L, "field '%s' must be a string", name);
+    lua_pop(L, 1); /* the table keeps it */
+    return span;
+}
+
+const char *lcsms_field_string(lua_State *L, int arg, const char *name)
+{
+    const char *text = NULL;
+
+    lua_getfield(L, arg, name);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        text = lua_tostring(L, -1);
+    else if (!lua_isnil(L, -1))
+        luaL_error(L, "field '%s' must be a string", name);
+    lua_pop(L, 1);
+    return text;
+}
+
+double lcsms_field_number(lua_State *L, int arg, const char *name,
+                          double otherwise)
+{
+    double number = otherwise;
+
+    lua_getfield(L, arg, name);
+    if (lua_type(L, -1) == LUA_TNUMBER)
+        number = lua_tonumber(L, -1);
+    else if (!lua_isnil(L, -1))
+        luaL_error(L, "field '%s' must be a number", name);
+    lua_pop(L, 1);
+    return number;
+}
+
+bool lcsms_field_bool(lua_State *L, int arg, const char *name)
+{
+    bool value = false;
+
+    lua_getfield(L, arg, name);
+    value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static struct csms_span header_text(lua_State *L, int list, size_t index)
+{
+    struct csms_span span = {NULL, 0};
+
+    lua_rawgeti(L, list, (int)index);
+    if (lua_type(L, -1) != LUA_TSTRING)
+        luaL_error(L, "headers[%d] must be a string", (int)index);
+    span.data = lua_tolstring(L, -1, &span.len);
+    lua_pop(L, 1);
+    return span;
+}
+
+size_t lcsms_field_headers(lua_State *L, int arg, struct csms_header *out,
+                           size_t max)
+{
+    size_t count = 0;
+    int list = 0;
+
+    lua_getfield(L, arg, "headers");
+    list = lua_gettop(L);
+    if (lua_istable(L, list))
+        count = lua_rawlen(L, list) / 2;
+    if (count > max)
+        luaL_error(L, "at most %d headers", (int)max);
+    for (size_t i = 0; i < count; i++) {
+        out[i].name = header_text(L, list, 2 * i + 1);
+        out[i].value = header_text(L, list, 2 * i + 2);
+    }
+    lua_pop(L, 1);
+    return count;
+}
+
+void lcsms_new_type(lua_State *L, const char *name, const luaL_Reg *methods)
+{
+    luaL_newmetatable(L, name);
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, "__index");
+    lua_getfield(L, -1, "__gc");
+    lua_setfield(L, -2, "__close");
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    lua_pop(L, 1);
+}
+
+static double read_clock(clockid_t clock)
+{
+    struct timespec now = {0, 0};
+
+    (void)clock_gettime(clock, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* now() -> seconds of a clock that never jumps */
+static int lcsms_now(lua_State *L)
+{
+    lua_pushnumber(L, read_clock(CLOCK_MONOTONIC));
+    return 1;
+}
+
+/* time() -> seconds since 1970, with a fraction */
+static int lcsms_time(lua_State *L)
+{
+    lua_pushnumber(L, read_clock(CLOCK_REALTIME));
+    return 1;
+}
+
+/* random() -> a number from 0 to below 1. LuaJIT's own generator starts every
+ * process alike, so that a fleet would wait in step. */
+static int lcsms_random(lua_State *L)
+{
+    unsigned char bytes[4];
+    double number = 0;
+
+    if (RAND_bytes(bytes, (int)sizeof bytes) != 1)
+        return luaL_error(L, "OpenSSL gives no random numbers");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        number = (number + bytes[i]) / 256;
+    lua_pushnumber(L, number);
+    return 1;
+}
+
+static const luaL_Reg buffer_methods[] = {
+    {"__gc", buffer_gc},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"now", lcsms_now},
+    {"time", lcsms_time},
+    {"random", lcsms_random},
+    {NULL, NULL},
+};
+
+__attribute__((visibility("default"))) int luaopen_csms_core(lua_State *L);
+
+int luaopen_csms_core(lua_State *L)
+{
+    lcsms_new_type(L, BUFFER, buffer_methods);
+    lua_newtable(L);
+    luaL_setfuncs(L, functions, 0);
+    lcsms_open_sign(L);
+    lcsms_open_cred(L);
+    lcsms_open_http(L);
+    lua_pushstring(L, CSMS_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_pushstring(L, curl_version());
+    lua_setfield(L, -2, "curl_version");
+    return 1;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Credentials in Lua: an opaque userdata that owns the keys and wipes them.
+ */
+#include "lcsms.h"
+
+#define CREDENTIAL "csms.credential"
+
+struct credential {
+    struct csms_cred *cred; /* NULL once closed */
+};
+
+static struct credential *check(lua_State *L)
+{
+    return luaL_checkudata(L, 1, CREDENTIAL);
+}
+
+/* Closed until it is filled, so that the collector may come at any time. */
+static struct credential *new_credential(lua_State *L)
+{
+    struct credential *self = lua_newuserdata(L, sizeof *self);
+
+    self->cred = NULL;
+    luaL_getmetatable(L, CREDENTIAL);
+    lua_setmetatable(L, -2);
+    return self;
+}
+
+struct csms_cred *lcsms_opt_cred(lua_State *L, int arg)
+{
+    struct credential *self = NULL;
+
+    if (lua_isnoneornil(L, arg))
+        return NULL;
+    self = luaL_checkudata(L, arg, CREDENTIAL);
+    luaL_argcheck(L, self->cred, arg, "the credential is closed");
+    return self->cred;
+}
+
+/* keys(ak, sk [, security_token]) -> credential | nil, err */
+static int credential_keys(lua_State *L)
+{
+    struct csms_span ak = lcsms_check_span(L, 1);
+    struct csms_span sk = lcsms_check_span(L, 2);
+    struct csms_span token = {"", 0};
+    struct credential *self = NULL;
+    struct csms_err err;
+
+    if (!lua_isnoneornil(L, 3))
+        token = lcsms_check_span(L, 3);
+    self = new_credential(L);
+    self->cred = csms_cred_keys(ak, sk, token, &err);
+    return self->cred ? 1 : lcsms_fail(L, &err);
+}
+
+/* token(x_auth_token) -> credential | nil, err */
+static int credential_token(lua_State *L)
+{
+    struct csms_span token = lcsms_check_span(L, 1);
+    struct credential *self = new_credential(L);
+    struct csms_err err;
+
+    self->cred = csms_cred_token(token, &err);
+    return self->cred ? 1 : lcsms_fail(L, &err);
+}
+
+/* credential:redact(text) -> text without the credential's secrets */
+static int credential_redact(lua_State *L)
+{
+    struct credential *self = check(L);
+    struct csms_span text = lcsms_check_span(L, 2);
+    struct csms_buf *out = lcsms_new_buf(L, 4 * text.len + 16);
+    struct csms_err err;
+
+    if (!self->cred || csms_cred_redact(self->cred, text, out, &err))
+        lua_pushliteral(L, "(text withheld: its credential is closed)");
+    else
+        lcsms_push_span(L, csms_buf_view(out));
+    return 1;
+}
+
+/* credential:uses_token() -> true for an X-Auth-Token */
+static int credential_uses_token(lua_State *L)
+{
+    struct credential *self = check(L);
+
+    lua_pushboolean(L, self->cred && csms_cred_auth_token(self->cred));
+    return 1;
+}
+
+/* credential:temporary() -> true for keys with a security token */
+static int credential_temporary(lua_State *L)
+{
+    struct credential *self = check(L);
+
+    lua_pushboolean(L, self->cred && csms_cred_security_token(self->cred));
+    return 1;
+}
+
+/* credential:close(), also __gc and __close; wipes; may be called again */
+static int credential_close(lua_State *L)
+{
+    struct credential *self = check(L);
+
+    csms_cred_free(self->cred);
+    self->cred = NULL;
+    return 0;
+}
+
+static int credential_tostring(lua_State *L)
+{
+    struct credential *self = check(L);
+    char text[32] = "closed";
+
+    if (self->cred)
+        csms_cred_describe(self->cred, text, sizeof text);
+    lua_pushfstring(L, "csms credential (%s)", text);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"redact", credential_redact},
+    {"uses_token", credential_uses_token},
+    {"temporary", credential_temporary},
+    {"close", credential_close},
+    {"__gc", credential_close},
+    {"__tostring", credential_tostring},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"keys", credential_keys},
+    {"token", credential_token},
+    {NULL, NULL},
+};
+
+void lcsms_open_cred(lua_State *L)
+{
+    lcsms_new_type(L, CREDENTIAL, methods);
+    lua_newtable(L);
+    luaL_setfuncs(L, functions, 0);
+    lua_setfield(L, -2, "credential");
+}
