@@ -56,17 +56,20 @@ all: $(LUAS:%=$(BUILD)/%/csms/core.so)
 
 $(BUILD)/engine/%.o: src/%.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(LIBS_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+	@echo '  CC $@'
+	@$(CC) $(CPPFLAGS) $(LIBS_CFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
 # One rule set a Lua: bindings see its headers, the engine sees none.
 define lua_rules
 $(BUILD)/$(1)/%.o: src/%.c $(HEADERS) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) $$(LUA_INC_$(1)) $$(LIBS_CFLAGS) $$(ALL_CFLAGS) -c -o $$@ $$<
+	@echo '  CC $$@'
+	@$$(CC) $$(CPPFLAGS) $$(LUA_INC_$(1)) $$(LIBS_CFLAGS) $$(ALL_CFLAGS) -c -o $$@ $$<
 
 $(BUILD)/$(1)/csms/core.so: $(ENGINE:src/%.c=$(BUILD)/engine/%.o) $(BINDING:src/%.c=$(BUILD)/$(1)/%.o)
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS)
+	@echo '  LD $$@'
+	@$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS)
 
 install-$(1): $(BUILD)/$(1)/csms/core.so
 	install -d $$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms
@@ -80,11 +83,18 @@ $(foreach lua,$(LUAS),$(eval $(call lua_rules,$(lua))))
 install: $(LUAS:%=install-%)
 
 # What LuaRocks calls (csms-scm-1.rockspec): one Lua, into its own folders.
-rock: $(BUILD)/$(LUA_VERSION)/csms/core.so
+ifdef LUA
+ROCK_LUA := $(shell $(LUA) -e 'io.write((_VERSION:gsub("Lua ", "")))')
+ifdef LUA_INCDIR
+LUA_INC_$(ROCK_LUA) := -I$(LUA_INCDIR)
+endif
+endif
+
+rock: $(BUILD)/$(ROCK_LUA)/csms/core.so
 
 rock-install: rock
 	install -d $(INST_LIBDIR)/csms
-	install -m 755 $(BUILD)/$(LUA_VERSION)/csms/core.so $(INST_LIBDIR)/csms/core.so
+	install -m 755 $(BUILD)/$(ROCK_LUA)/csms/core.so $(INST_LIBDIR)/csms/core.so
 	for module in $(MODULES); do \
 		install -D -m 644 lua/$$module $(INST_LUADIR)/$$module || exit 1; \
 	done
@@ -94,6 +104,58 @@ build-packages:
 
 test-packages: build-packages
 	@.ci/packages $(RUN_PACKAGES) $(EMULATOR_PACKAGES) $(SPEC_PACKAGES)
+
+# SPECS=spec/client_spec.lua runs one file, LUAS=5.4 on one Lua.
+SPECS ?= spec
+test: test-packages
+	@$(MAKE) --no-print-directory all
+	@spec/run "$(BUILD)" "$(LUAS)" $(SPECS)
+
+demo: test-packages
+	@$(MAKE) --no-print-directory $(BUILD)/5.4/csms/core.so
+	@$(call lua_env,5.4) lua5.4 spec/demo.lua
+
+# An emulated service for a person; Ctrl-C ends it.
+emulator: test-packages
+	@spec/emulator/emulator run $(EMULATOR_ARGS)
+
+# ---- checks -----------------------------------------------------------------
+
+lint: build-packages
+	@.ci/packages $(LINT_PACKAGES)
+	luacheck --quiet lua spec
+	clang-format --dry-run -Werror src/*.[ch] spec/support/*.c
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+		--enable=warning,performance,portability \
+		--suppress=missingIncludeSystem -D__GNUC__ src
+	printf '%s\n' src/*.c | xargs -P 4 -I {} clang-tidy --quiet {} -- \
+		-std=c11 -D_GNU_SOURCE $(LUA_INC_5.4) $(LIBS_CFLAGS)
+	$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang all
+	! grep -lE 'lua\.h|lauxlib\.h' src/csms_*.[ch]
+	! grep -nE '\b(abort|exit)\(' src/*.c
+
+# A Lua 5.4 that is itself built with the sanitizers, so that nothing has to be
+# preloaded, which the specs' child processes would inherit.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	-fno-omit-frame-pointer
+ASAN_SPECS ?= $(SPECS)
+asan: test-packages
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=clang LUAS=5.4 \
+		CFLAGS='-O1 -g $(SANITIZE)' HARDENING= all
+	clang -O1 -g $(SANITIZE) $(LUA_INC_5.4) -o $(BUILD)/asan/lua \
+		spec/support/host.c $(shell $(PKG_CONFIG) --libs lua5.4)
+	@LUA_BIN=$(BUILD)/asan/lua spec/run "$(BUILD)/asan" 5.4 $(ASAN_SPECS)
+
+# The specs that exercise C most.
+VALGRIND_SPECS ?= spec/core_sign_spec.lua spec/credentials_spec.lua \
+	spec/client_spec.lua
+valgrind: test-packages
+	@.ci/packages valgrind
+	@$(MAKE) --no-print-directory LUAS=5.4 all
+	@LUA_BIN='valgrind --quiet --error-exitcode=9 --leak-check=full \
+		--errors-for-leak-kinds=definite --num-callers=30 lua5.4' \
+		spec/run "$(BUILD)" 5.4 $(VALGRIND_SPECS)
 
 # Shell lines that let any Lua find this checkout: eval "$$(make -s env)"
 env:

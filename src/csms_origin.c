@@ -3,8 +3,9 @@
 
 #include <limits.h>
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -50,8 +51,10 @@ static int parse_url(const char *text, struct url_parts *parts,
     CURLU *url = curl_url();
     int result = -1;
 
-    if (!url)
-        return csms_err_memory(err);
+    if (!url) {
+        csms_err_memory(err);
+        return -1;
+    }
     /* The text may hold a password: it is not repeated then. */
     if (strchr(text, '@')) {
         csms_err_set(err, CSMS_CONFIG,
@@ -63,7 +66,8 @@ static int parse_url(const char *text, struct url_parts *parts,
             CURLUE_OK ||
         curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_HOST, &parts->host, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_PATH, &parts->path, 0) != CURLUE_OK) {
+        curl_url_get(url, CURLUPART_PATH, &parts->path, 0) != CURLUE_OK ||
+        !parts->scheme || !parts->host || !parts->path) {
         bad_endpoint(err, text, "is not a URL");
         goto out;
     }
@@ -103,11 +107,8 @@ static char *join(const char *a, const char *b, const char *c)
     size_t size = strlen(a) + strlen(b) + strlen(c) + 1;
     char *text = OPENSSL_malloc(size);
 
-    if (text) {
-        strcpy(text, a);
-        strcat(text, b);
-        strcat(text, c);
-    }
+    if (text)
+        (void)snprintf(text, size, "%s%s%s", a, b, c);
     return text;
 }
 

@@ -6,7 +6,6 @@
  */
 #include "csms_sign.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include <openssl/core_names.h>
@@ -325,7 +324,7 @@ out:
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
 static int compare_names(struct csms_span a, struct csms_span b)
@@ -483,12 +482,12 @@ static int hkdf(const char *ak, const char *sk, struct csms_span scope,
     char digest[] = "SHA256";
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT,
-                                          (void *)(uintptr_t)ak, strlen(ak)),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY,
-                                          (void *)(uintptr_t)sk, strlen(sk)),
-        OSSL_PARAM_construct_octet_string(
-            OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)scope.data, scope.len),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)ak,
+                                          strlen(ak)),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)sk,
+                                          strlen(sk)),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO,
+                                          (void *)scope.data, scope.len),
         OSSL_PARAM_construct_end(),
     };
     int result = -1;
@@ -521,7 +520,7 @@ int csms_sign_key(enum csms_algorithm algorithm, const char *ak, const char *sk,
 int csms_signer_set_key(struct csms_signer *signer, struct csms_span key,
                         struct csms_err *err)
 {
-    char *digest = (char *)(uintptr_t)all_rules[signer->algorithm].digest;
+    char *digest = (char *)all_rules[signer->algorithm].digest;
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
         OSSL_PARAM_construct_end(),

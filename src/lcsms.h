@@ -19,6 +19,9 @@
 /* The one place that knows Lua versions: 5.4, and LuaJIT, which has 5.1's API
  * with luaL_setfuncs and luaL_testudata. */
 #if LUA_VERSION_NUM < 502
+#ifndef LUA_LJDIR
+#error "these are PUC Lua 5.1's headers; csms needs those of Lua 5.4 or LuaJIT"
+#endif
 #define lua_rawlen lua_objlen
 #endif
 
