@@ -147,15 +147,15 @@ asan: test-packages
 		spec/support/host.c $(shell $(PKG_CONFIG) --libs lua5.4)
 	@LUA_BIN=$(BUILD)/asan/lua spec/run "$(BUILD)/asan" 5.4 $(ASAN_SPECS)
 
+VALGRIND := valgrind --quiet --error-exitcode=9 --leak-check=full \
+	--errors-for-leak-kinds=definite --num-callers=30
 # The specs that exercise C most.
 VALGRIND_SPECS ?= spec/core_sign_spec.lua spec/credentials_spec.lua \
 	spec/client_spec.lua
 valgrind: test-packages
 	@.ci/packages valgrind
 	@$(MAKE) --no-print-directory LUAS=5.4 all
-	@LUA_BIN='valgrind --quiet --error-exitcode=9 --leak-check=full \
-		--errors-for-leak-kinds=definite --num-callers=30 lua5.4' \
-		spec/run "$(BUILD)" 5.4 $(VALGRIND_SPECS)
+	@LUA_BIN='$(VALGRIND) lua5.4' spec/run "$(BUILD)" 5.4 $(VALGRIND_SPECS)
 
 # Shell lines that let any Lua find this checkout: eval "$$(make -s env)"
 env:

@@ -25,6 +25,19 @@ function M.check_types(takes, project, argument, opts, level)
     end
 end
 
+--- As above for backup_many's names, which must be strings in a list.
+function M.check_names(names, opts, level)
+    if type(names) ~= "table" then expected(2, "names (list of strings)", names, level + 1) end
+    for _, name in ipairs(names) do
+        if type(name) ~= "string" then
+            expected(2, "names (list of strings)", name, level + 1)
+        end
+    end
+    if opts ~= nil and type(opts) ~= "table" then
+        expected(3, "opts (table or nil)", opts, level + 1)
+    end
+end
+
 local function refuse(message, fields)
     return nil, errors.new("argument", message, fields)
 end

@@ -4,11 +4,15 @@
 
 local api = require "csms.api"
 local arguments = require "csms.arguments"
+local auth = require "csms.auth"
+local batch = require "csms.batch"
+local budget = require "csms.budget"
 local configuration = require "csms.config"
 local core = require "csms.core"
 local credentials = require "csms.credentials"
 local errors = require "csms.errors"
 local exchange = require "csms.exchange"
+local limiter = require "csms.limiter"
 local listing = require "csms.listing"
 local runtime = require "csms.runtime"
 
@@ -48,12 +52,17 @@ function M.new(config, how_to_wait)
     origin, err = make_origin(checked)
     if not origin then return nil, err end
     local own = not checked.credentials and credentials.env() or nil
+    local emit = checked.on_event or function() end
+    local policy = checked.retry or configuration.default_retry()
     return setmetatable({
         config = checked,
         origin = origin,
-        credentials = checked.credentials or own,
         own_credentials = own,
+        auth = auth.new(checked.credentials or own, emit),
+        budget = budget.new(policy.budget),
+        limiter = limiter.new(checked.rate, policy.cap),
         runtime = how_to_wait or runtime,
+        emit = emit,
         in_flight = {}, -- transfers, as keys
     }, Client)
 end
@@ -83,47 +92,53 @@ local function project_of(self, project)
     return good and project, err
 end
 
--- What a call needs once it has been checked, or nil and the error.
-local function check(self, operation, project, argument, opts)
+-- What every kind of call needs: {project, timeout, retry}, or nil and the error.
+local function prepare(self, project, opts, check_opts)
     if self.closed then
         return nil, errors.new("config", "the client is closed; make another with csms.new")
     end
-    local checked, err = configuration.call(opts)
+    local checked, err = check_opts(opts, self.config)
     if not checked then return nil, err end
-    local id
-    id, err = project_of(self, project)
-    if not id then return nil, err end
-    local good
-    good, err = arguments.argument(operation.takes, argument, self.config.allow_periods)
-    if not good then return nil, err end
-    return { project = id, argument = argument, name = operation.takes == "name" and argument or nil,
-        timeout = checked.timeout or self.config.timeout }
+    checked.project, err = project_of(self, project)
+    if not checked.project then return nil, err end
+    return checked
 end
 
--- Adds what the error is about; the one place every failed call passes.
-local function failed(err, call, project, name)
-    err.project = err.project or call and call.project or project
-    err.name = err.name or call and call.name or name
+local function prepare_call(self, name, project, argument, opts)
+    local call, err = prepare(self, project, opts, configuration.call)
+    if not call then return nil, err end
+    local takes = api[name].takes
+    local good
+    good, err = arguments.argument(takes, argument, self.config.allow_periods)
+    if not good then return nil, err end
+    call.operation, call.argument = name, argument
+    call.name = takes == "name" and argument or nil
+    return call
+end
+
+-- Adds what the error is about.
+local function failed(err, project, name)
+    err.project, err.name = err.project or project, err.name or name
     return nil, err
 end
 
-local function run(self, operation, project, argument, opts)
-    local call, err = check(self, operation, project, argument, opts)
+local function run(self, name, project, argument, opts)
+    local call, err = prepare_call(self, name, project, argument, opts)
     if not call then
-        return failed(err, nil, project, operation.takes == "name" and argument or nil)
+        return failed(err, project, api[name].takes == "name" and argument or nil)
     end
     local result
-    result, err = exchange.call(self, operation, call)
-    if err then return failed(err, call) end
+    result, err = exchange.call(self, api[name], call)
+    if err then return failed(err, call.project, call.name) end
     return result
 end
 
--- Every operation of the api table is a method; `list` is all of its pages.
+-- Every operation of the api table is a method, except for one page of a list.
 for name, operation in pairs(api) do
     if operation.takes then
         Client[name] = function(self, project, argument, opts)
             arguments.check_types(operation.takes, project, argument, opts, 2)
-            return run(self, operation, project, argument, opts)
+            return run(self, name, project, argument, opts)
         end
     end
 end
@@ -131,14 +146,32 @@ end
 --- An array of secret tables, all pages; or nil and the error.
 function Client:list(project, opts)
     arguments.check_types(nil, project, nil, opts, 2)
-    local call, err = check(self, api.list, project, nil, opts)
-    if not call then return failed(err, nil, project) end
+    local call, err = prepare_call(self, "list", project, nil, opts)
+    if not call then return failed(err, project) end
     local secrets = {}
     for page, page_err in listing.pages(self, call) do
-        if page_err then return failed(page_err, call) end
+        if page_err then return failed(page_err, call.project) end
         for _, secret in ipairs(page) do secrets[#secrets + 1] = secret end
     end
     return secrets
+end
+
+--- Backs up the secrets of these names: a report (design 2.1), or nil and the
+--- error where nothing could be tried. Duplicate names count once.
+function Client:backup_many(project, names, opts)
+    arguments.check_types(nil, project, nil, nil, 2)
+    arguments.check_names(names, opts, 2)
+    local job, err = prepare(self, project, opts, configuration.batch)
+    if not job then return failed(err, project) end
+    return batch.many(self, job, names)
+end
+
+--- Backs up all secrets of the project, while it lists them: as above.
+function Client:backup_all(project, opts)
+    arguments.check_types(nil, project, nil, opts, 2)
+    local job, err = prepare(self, project, opts, configuration.batch_all)
+    if not job then return failed(err, project) end
+    return batch.all(self, job)
 end
 
 return M

@@ -7,9 +7,17 @@ local errors = require "csms.errors"
 
 local M = {}
 
-local function positive(value) return value > 0 and value < math.huge, "must be above 0" end
-local function count(value) return value >= 1 and value % 1 == 0, "must be a whole number from 1" end
-local function not_negative(value) return value >= 0 and value < math.huge, "must not be negative" end
+local function positive(value)
+    return value > 0 and value < math.huge, "must be above 0"
+end
+
+local function not_negative(value)
+    return value >= 0 and value < math.huge, "must not be negative"
+end
+
+local function count(value)
+    return value >= 1 and value < 2 ^ 53 and value % 1 == 0, "must be a whole number from 1"
+end
 
 local function one_of(...)
     local allowed = { ... }
@@ -36,7 +44,6 @@ local CLIENT = {
     connect_timeout = { "number", 5, check = positive },
     timeout = { "number", 30, check = positive },
     deadline = { "number", 120, check = positive },
-    retry = { "retry" },
     rate = { "number", check = positive },
     concurrency = { "number", 16, check = count },
     ca_file = { "string", env = "CSMS_CA_FILE" },
@@ -52,17 +59,41 @@ local CLIENT = {
     on_event = { "function" },
 }
 
-local RETRY = {
-    attempts = { "number", check = count },
+-- Of one call; a client's has a budget too.
+local CALL_RETRY = {
+    attempts = { "number", check = count }, -- 4; 10 an item in a batch
     base = { "number", 0.05, check = not_negative },
     throttle_base = { "number", 1, check = not_negative },
     cap = { "number", 20, check = not_negative },
-    budget = { "number", 500, check = not_negative },
 }
 
+local function with(schema, more)
+    local result = {}
+    for key, rule in pairs(schema) do result[key] = rule end
+    for key, rule in pairs(more) do result[key] = rule end
+    return result
+end
+
+local RETRY = with(CALL_RETRY, { budget = { "number", 500, check = not_negative } })
+CLIENT.retry = { RETRY }
+
 local CALL = {
-    timeout = CLIENT.timeout, deadline = CLIENT.deadline, retry = CLIENT.retry,
+    timeout = CLIENT.timeout, deadline = CLIENT.deadline, retry = { CALL_RETRY },
 }
+
+local BATCH = with(CALL, {
+    concurrency = CLIENT.concurrency, on_result = { "function" }, on_progress = { "function" },
+})
+
+local function globs(value)
+    if type(value) == "string" then return true end
+    for _, glob in ipairs(type(value) == "table" and value or { false }) do
+        if type(glob) ~= "string" then return false, "must be a glob or a list of globs" end
+    end
+    return true
+end
+
+local BATCH_ALL = with(BATCH, { match = { "any", check = globs } })
 
 local function sorted_keys(schema)
     local keys = {}
@@ -75,16 +106,17 @@ local function refuse(what, key, problem)
     return nil, errors.new("config", ("%s: '%s' %s"):format(what, tostring(key), problem))
 end
 
-local check -- a retry table is checked by the same function
+local check -- a table within the table is checked by the same function
 
 local function check_value(what, key, value, rule)
-    if rule[1] == "retry" then
+    local expected = rule[1]
+    if type(expected) == "table" then
         if value == false then return false end
         if type(value) ~= "table" then return refuse(what, key, "must be a table or false") end
-        return check(what .. "." .. key, value, RETRY)
+        return check(what .. "." .. key, value, expected)
     end
-    if type(value) ~= rule[1] then
-        return refuse(what, key, ("must be a %s, not a %s"):format(rule[1], type(value)))
+    if expected ~= "any" and type(value) ~= expected then
+        return refuse(what, key, ("must be a %s, not a %s"):format(expected, type(value)))
     end
     if rule.check then
         local good, problem = rule.check(value)
@@ -129,9 +161,7 @@ function M.client(given, getenv)
     local result, err = check("config", given, CLIENT)
     if not result then return nil, err end
     fill_in(result, CLIENT, getenv)
-    if result.retry ~= false then
-        result.retry = fill_in(result.retry or {}, RETRY, getenv)
-    end
+    if result.retry ~= false then result.retry = fill_in(result.retry or {}, RETRY) end
     if result.region then -- may come from the environment
         local good, problem = region_id(result.region)
         if not good then return refuse("config", "region", problem) end
@@ -139,10 +169,43 @@ function M.client(given, getenv)
     return result
 end
 
---- Checks the opts of one call; nil gives an empty table.
-function M.call(opts)
-    return check("opts", opts or {}, CALL)
+--- The retry policy where a config says nothing.
+function M.default_retry()
+    return fill_in({}, RETRY)
 end
+
+-- opts over the client's config; a batch's deadline is its own or none.
+local function check_opts(opts, schema, config, is_batch)
+    local result, err = check("opts", opts or {}, schema)
+    if not result then return nil, err end
+    result.timeout = result.timeout or config.timeout
+    result.deadline = result.deadline or not is_batch and config.deadline or nil
+    if result.retry == nil then
+        result.retry = config.retry
+    elseif result.retry then
+        for key, value in pairs(config.retry or M.default_retry()) do
+            if result.retry[key] == nil then result.retry[key] = value end
+        end
+    end
+    return result
+end
+
+--- Checks the opts of one call: {timeout, deadline, retry}, complete.
+function M.call(opts, config)
+    return check_opts(opts, CALL, config, false)
+end
+
+local function batch_checker(schema)
+    return function(opts, config)
+        local result, err = check_opts(opts, schema, config, true)
+        if result then result.concurrency = result.concurrency or config.concurrency end
+        return result, err
+    end
+end
+
+--- Check the opts of backup_many and backup_all; `concurrency` is complete too.
+M.batch = batch_checker(BATCH)
+M.batch_all = batch_checker(BATCH_ALL)
 
 --- Checks a provider's own table against a schema of the form above.
 function M.provider(name, given, schema)

@@ -28,7 +28,8 @@ function Fixed:close()
 end
 
 function Fixed:__tostring()
-    return ("csms credentials.%s (%s)"):format(self.source, tostring(self.credential or self.problem))
+    local what = tostring(self.credential or self.problem)
+    return ("csms credentials.%s (%s)"):format(self.source, what)
 end
 
 local function fixed(source, credential, problem)
@@ -72,9 +73,11 @@ local function credential_of(variable)
         return core.credential.keys(ak, sk, variable("HUAWEICLOUD_SDK_SECURITY_TOKEN"))
     end
     if ak or sk then
-        return nil, { message = (ak and "HUAWEICLOUD_SDK_SK" or "HUAWEICLOUD_SDK_AK") .. " is not set" }
+        local missing = ak and "HUAWEICLOUD_SDK_SK" or "HUAWEICLOUD_SDK_AK"
+        return nil, { message = missing .. " is not set" }
     end
-    return nil, { message = "neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor CSMS_AUTH_TOKEN is set" }
+    return nil, { message = "neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor "
+        .. "CSMS_AUTH_TOKEN is set" }
 end
 
 --- The environment, read now: CSMS_AUTH_TOKEN, else HUAWEICLOUD_SDK_AK and _SK

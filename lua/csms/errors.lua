@@ -40,6 +40,14 @@ function M.from_core(plain)
     return setmetatable(plain, Error)
 end
 
+--- The same error for another call, which has made no attempt of its own.
+function M.copy(err)
+    local copy = {}
+    for field, value in pairs(err) do copy[field] = value end
+    copy.project, copy.name, copy.attempts = nil, nil, 0
+    return setmetatable(copy, Error)
+end
+
 function M.is_error(value)
     return getmetatable(value) == Error
 end
@@ -91,8 +99,8 @@ end
 
 -- What a person can use of an answer that is no JSON: HTML of a proxy, mostly.
 local function plain_text(body)
-    local text = body:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " "):gsub("<[^>]*>", " ")
-    text = text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
+    local text = body:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " ")
+    text = text:gsub("<[^>]*>", " "):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
     return text ~= "" and text or nil
 end
 

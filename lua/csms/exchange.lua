@@ -1,11 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- One operation over the wire: build the request, send it signed, read the
--- answer.
+-- answer; csms.retry decides how often.
 
 local errors = require "csms.errors"
 local json = require "csms.json"
+local retry = require "csms.retry"
+local throttling = require "csms.throttling"
 
 local M = {}
+
+-- ---- the request ----------------------------------------------------------
 
 -- RFC 3986; the same characters stay as in the signature.
 local function encode(text)
@@ -38,11 +42,13 @@ local function build(operation, call)
     }
 end
 
+-- ---- the answer -----------------------------------------------------------
+
 -- A success: the operation's result, or nil and an error of kind "protocol".
 local function read(operation, answer)
     local body = json.decode(answer.body)
     if type(body) ~= "table" then
-        return nil, errors.protocol(answer, "the answer is not JSON", true)
+        return nil, errors.protocol(answer, "the answer is not JSON", answer.status == 200)
     end
     local result, missing = operation.read(body)
     if result == nil then
@@ -51,39 +57,104 @@ local function read(operation, answer)
     return result
 end
 
-local function interpret(operation, transfer, credential)
+-- Kinds of answers that the service gives only after it has authenticated.
+local AUTHENTICATED = { not_found = true, state = true, denied = true, rejected = true }
+
+-- Leaves in the call what retry needs to know of this attempt.
+local function note_facts(client, call, transfer, answer, err)
+    local port = transfer:port()
+    call.sent = transfer:sent()
+    call.died_port = err and err.kind == "network" and port ~= 0 and port or nil
+    if not answer then return end
+    local date = answer.header("Date")
+    local time = client.runtime.time()
+    call.request_id = errors.request_id(answer)
+    call.reply = { server_time = date and throttling.parse_date(date), local_time = time }
+    if err and err.kind == "throttled" then
+        call.stated = throttling.read(answer.header, err.message, time)
+    end
+    if not err or AUTHENTICATED[err.kind] then client.auth:accepted() end
+end
+
+local function interpret(client, operation, call, transfer, credential)
     local status, body = transfer:result()
-    if not status then return nil, errors.from_core(body) end
+    if not status then
+        local err = errors.from_core(body)
+        note_facts(client, call, transfer, nil, err)
+        return nil, err
+    end
     local answer = {
         status = status, body = body,
         header = function(name) return transfer:header(name) end,
     }
-    if status >= 200 and status < 300 then return read(operation, answer) end
-    return nil, errors.from_answer(operation, answer, credential)
-end
-
--- Sends it once and waits: the result, or nil and the error.
-local function attempt(client, operation, call, request, credential)
-    request.timeout = call.timeout
-    request.time = client.runtime.time()
-    local transfer, problem = client.runtime.submit(client.origin, credential, request)
-    if not transfer then return nil, errors.from_core(problem) end
-    client.in_flight[transfer] = true
-    client.runtime.await(transfer)
-    client.in_flight[transfer] = nil
-    local result, err = interpret(operation, transfer, credential)
-    transfer:close()
+    local result, err
+    if status >= 200 and status < 300 then
+        result, err = read(operation, answer)
+    else
+        err = errors.from_answer(operation, answer, credential)
+    end
+    note_facts(client, call, transfer, answer, err)
     return result, err
 end
 
---- Runs an operation for a checked call {project, name, argument, query,
---- timeout}: the result, or nil and the error.
+-- ---- one attempt ----------------------------------------------------------
+
+local function emit_attempt(client, call, err, seconds)
+    client.emit {
+        event = "attempt", operation = call.operation, project = call.project, name = call.name,
+        attempt = call.attempts, seconds = seconds, kind = err and err.kind,
+        status = err and err.status, code = err and err.code,
+        request_id = err and err.request_id or call.request_id,
+    }
+end
+
+local function send(client, operation, call, request, credential)
+    local runtime = client.runtime
+    local started = runtime.now()
+    request.time = runtime.time() + client.auth.offset
+    call.request_id, call.sent = nil, false
+    local transfer, problem = runtime:submit(client.origin, credential, request)
+    if not transfer then return nil, errors.from_core(problem) end
+    call.attempts = call.attempts + 1
+    call.counts.requests = call.counts.requests + 1
+    client.in_flight[transfer] = true
+    runtime:await(transfer)
+    client.in_flight[transfer] = nil
+    local result, err = interpret(client, operation, call, transfer, credential)
+    transfer:close()
+    emit_attempt(client, call, err, runtime.now() - started)
+    return result, err
+end
+
+--- Runs an operation for a checked call: the result, or nil and the error.
+-- call: {project, name, argument, query, timeout, deadline, retry, batch,
+-- counts}; afterwards `attempts` and `request_id` tell of how it went.
 function M.call(client, operation, call)
-    local credential, err = client.credentials:get()
-    if not credential then return nil, err end
-    local result
-    result, err = attempt(client, operation, call, build(operation, call), credential)
-    if err then err.attempts = 1 end
+    local runtime = client.runtime
+    local started = runtime.now()
+    local request = build(operation, call)
+    local tries = { renewals = 0 }
+    local credential
+    call.idempotent = not operation.fresh
+    call.counts = call.counts or { requests = 0, retries = 0, throttled = 0 }
+    call.ends_at = call.ends_at or call.deadline and started + call.deadline
+    call.recover = function(err)
+        if not credential then return false end -- refused here: nothing was sent
+        return client.auth:recover(err, credential, tries, call.reply, runtime.now())
+    end
+    local result, err = retry.run(client, call, function(timeout)
+        local problem
+        credential, problem = client.auth:credential(runtime.now())
+        if not credential then return nil, problem end
+        request.timeout = timeout
+        return send(client, operation, call, request, credential)
+    end)
+    if err then err.attempts = call.attempts end
+    client.emit { event = "done", operation = call.operation, project = call.project,
+        name = call.name, attempt = call.attempts, kind = err and err.kind,
+        status = err and err.status, code = err and err.code,
+        request_id = err and err.request_id or call.request_id,
+        seconds = runtime.now() - started }
     return result, err
 end
 

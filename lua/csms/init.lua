@@ -57,6 +57,21 @@ local function default_client()
     return default, err
 end
 
+function M.backup_many(project, names, opts)
+    arguments.check_types(nil, project, nil, nil, 2)
+    arguments.check_names(names, opts, 2)
+    local self, err = default_client()
+    if not self then return nil, err end
+    return self:backup_many(project, names, opts)
+end
+
+function M.backup_all(project, opts)
+    arguments.check_types(nil, project, nil, opts, 2)
+    local self, err = default_client()
+    if not self then return nil, err end
+    return self:backup_all(project, opts)
+end
+
 for name, operation in pairs(api) do
     M[name] = operation.takes and function(project, argument, opts)
         arguments.check_types(operation.takes, project, argument, opts, 2)

@@ -9,7 +9,8 @@ cjson.decode_invalid_numbers(false)
 local M = {}
 
 -- Lua 5.4 only; LuaJIT's numbers are exact to 2^53 and print as integers.
-local tointeger = math.tointeger or function(number) return number end
+local tointeger = math.tointeger -- luacheck: ignore 143
+    or function(number) return number end
 
 local function clean(value)
     if value == cjson.null then return nil end

@@ -18,8 +18,8 @@ function M.pages(client, call)
     local ended = false
     return function()
         if ended then return nil end
-        local page_call = setmetatable({ query = { limit = PAGE, marker = marker } }, { __index = call })
-        local page, err = exchange.call(client, api.list, page_call)
+        call.query = { limit = PAGE, marker = marker }
+        local page, err = exchange.call(client, api.list, call)
         if not page then
             ended = true
             return false, err

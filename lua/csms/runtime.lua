@@ -1,5 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- How to wait: the one seam between the library, written in direct style, and
--- the program that it runs in. See csms.runtime.blocking for what it offers.
+-- the program that it runs in. What a runtime offers: csms.runtime.blocking.
 
-return require "csms.runtime.blocking"
+local core = require "csms.core"
+
+return require("csms.runtime.blocking").new(core)

@@ -4,39 +4,205 @@
 -- of calls go on at once; anybody else (the main program, a user's coroutine, a
 -- gsub callback) steps the engine in place.
 
-local core = require "csms.core"
-
 local M = {}
+
+-- Both Lua 5.4 and LuaJIT have it, Lua 5.1 has not.
+local isyieldable = coroutine.isyieldable -- luacheck: ignore 143
 
 local MAX_STEP = 60 -- seconds; a step ends early when a transfer does
 
-local channel -- of this Lua state, made at the first request
+local Runtime = {}
+Runtime.__index = Runtime
 
---- Starts a request: transfer | nil, the core's plain error.
-function M.submit(origin, credential, request)
-    if not channel then
-        local made, err = core.channel()
-        if not made then return nil, err end
-        channel = made
+--- A runtime over an engine: csms.core, or a simulated one in specs. It gives
+--- channel(), step(seconds), now(), time() and random() as csms.core does.
+function M.new(engine)
+    return setmetatable({
+        engine = engine,
+        channel = nil,   -- of this Lua state, made at the first request
+        ready = {},      -- coroutines to resume, in order
+        waiting = {},    -- transfer id -> coroutine
+        sleeping = {},   -- coroutine -> when to resume it
+        groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
+        flights = {},    -- key of once() -> coroutines that wait for its end
+        now = engine.now,       -- seconds of a clock that never jumps
+        time = engine.time,     -- seconds since 1970
+        random = engine.random, -- from 0 to below 1
+    }, Runtime)
+end
+
+-- ---- the loop -------------------------------------------------------------
+
+-- Whether the running code can wait by yielding to the loop. A coroutine of the
+-- user's, or a C function in between such as gsub, makes that impossible.
+function Runtime:_group()
+    local co = coroutine.running()
+    local group = co and self.groups[co]
+    if group and isyieldable() then return group, co end
+end
+
+local function wake(self, co)
+    self.sleeping[co] = nil
+    self.ready[#self.ready + 1] = co
+end
+
+-- Moves whoever waits for a finished transfer to the ready list.
+local function collect(self)
+    if not self.channel then return end
+    for id in self.channel.drain, self.channel do
+        local co = self.waiting[id]
+        self.waiting[id] = nil
+        if co then wake(self, co) end
     end
-    return channel:submit(origin, credential, request)
+end
+
+local function cancel_group(self, group)
+    group.cancelled = true
+    for transfer in pairs(group.transfers) do transfer:cancel() end
+    for co in pairs(self.sleeping) do
+        if self.groups[co] == group then wake(self, co) end
+    end
+end
+
+local function resume(self, co)
+    local group = self.groups[co]
+    local good, problem = coroutine.resume(co)
+    if not good and not group.failed then
+        group.failed, group.problem = true, problem
+        cancel_group(self, group)
+    end
+    if coroutine.status(co) == "dead" then
+        group.live = group.live - 1
+        if group.live == 0 and group.parent then wake(self, group.parent) end
+    end
+end
+
+-- Wakes who has slept enough; returns the seconds until the next one has.
+local function check_sleepers(self)
+    local now = self.now()
+    local earliest = now + MAX_STEP
+    local due
+    for co, at in pairs(self.sleeping) do
+        if at <= now then
+            due = due or {}
+            due[#due + 1] = co
+        elseif at < earliest then
+            earliest = at
+        end
+    end
+    for _, co in ipairs(due or {}) do wake(self, co) end
+    return earliest - now
+end
+
+local function turn(self)
+    local pause = check_sleepers(self)
+    if #self.ready == 0 then
+        self.engine.step(pause)
+        collect(self)
+    end
+    local ready = self.ready
+    self.ready = {}
+    for _, co in ipairs(ready) do resume(self, co) end
+end
+
+-- ---- what the library calls -----------------------------------------------
+
+--- Starts a request: transfer, or nil and the core's plain error.
+function Runtime:submit(origin, credential, request)
+    if not self.channel then
+        local made, err = self.engine.channel()
+        if not made then return nil, err end
+        self.channel = made
+    end
+    return self.channel:submit(origin, credential, request)
 end
 
 --- Waits until the transfer is done, however it ends.
-function M.await(transfer)
-    while not transfer:done() do
-        core.step(MAX_STEP)
-        while channel:drain() do end -- nobody else waits in this issue's runtime
+function Runtime:await(transfer)
+    local group, co = self:_group()
+    if not group then
+        while not transfer:done() do
+            self.engine.step(MAX_STEP)
+            collect(self)
+        end
+        return
     end
+    if group.cancelled then transfer:cancel() end
+    group.transfers[transfer] = true
+    while not transfer:done() do
+        self.waiting[transfer:id()] = co
+        coroutine.yield()
+    end
+    group.transfers[transfer] = nil
 end
 
---- Seconds of a clock that never jumps, for durations.
-M.now = core.now
+--- Waits. Returns false where the wait was cut short, because the work that it
+--- belongs to has been cancelled.
+function Runtime:sleep(seconds)
+    local at = self.now() + seconds
+    local group, co = self:_group()
+    if not group then
+        while self.now() < at do
+            self.engine.step(at - self.now())
+            collect(self)
+        end
+        return true
+    end
+    if not group.cancelled then
+        self.sleeping[co] = at
+        coroutine.yield()
+    end
+    return not group.cancelled
+end
 
---- Seconds since 1970, for signatures.
-M.time = core.time
+--- Calls fn(item) for each item that next_item() gives until nil, at most `n`
+--- at once, and returns when all have ended. Both may wait. An error in one of
+--- them is raised here, after everything else that was in flight is cancelled.
+function Runtime:each(next_item, n, fn)
+    local outer, parent = self:_group()
+    local group = { live = n, transfers = {}, parent = parent }
 
---- A number from 0 to below 1.
-M.random = core.random
+    local function work()
+        while not group.cancelled do
+            local item = next_item()
+            if item == nil then return end
+            fn(item)
+        end
+    end
+
+    for _ = 1, n do
+        local co = coroutine.create(work)
+        self.groups[co] = group
+        wake(self, co)
+    end
+    while group.live > 0 do
+        if parent then coroutine.yield() else turn(self) end
+        if outer and outer.cancelled and not group.cancelled then cancel_group(self, group) end
+    end
+    if group.failed then error(group.problem, 0) end
+end
+
+--- Single flight: while fn() of a key runs, others that ask for the same key
+--- wait for its end instead of calling theirs. Returns nothing; fn leaves its
+--- results where all can see them. An error in fn is raised in its caller only.
+function Runtime:once(key, fn)
+    local waiters = self.flights[key]
+    if waiters then
+        local group, co = self:_group()
+        if group then
+            waiters[#waiters + 1] = co
+            coroutine.yield()
+            return
+        end
+        -- Whoever runs it cannot go on while this code waits: it does it itself.
+        return fn()
+    end
+    waiters = {}
+    self.flights[key] = waiters
+    local good, problem = pcall(fn)
+    self.flights[key] = nil
+    for _, co in ipairs(waiters) do wake(self, co) end
+    if not good then error(problem, 0) end
+end
 
 return M

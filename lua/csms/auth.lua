@@ -1,0 +1,94 @@
+-- SPDX-License-Identifier: MIT
+-- What a client does about answers that refuse its authentication (design 3):
+-- a clock that is off is corrected, a stale credential is renewed, and a bad
+-- signature is never sent twice, because five in a row lock the key.
+
+local errors = require "csms.errors"
+
+local M = {}
+
+local Auth = {}
+Auth.__index = Auth
+
+local REFUSAL = 60          -- seconds that a bad credential is not sent again
+local MAX_OFFSET = 24 * 3600
+local MAX_RENEWALS = 3      -- of one call
+
+--- provider: where credentials come from. emit: function(event).
+function M.new(provider, emit)
+    return setmetatable({
+        provider = provider,
+        emit = emit,
+        offset = 0,     -- the service's clock less ours, in seconds
+        proven = false, -- whether an answer has authenticated
+        bad = nil,      -- the credential with the bad signature, and until when
+        bad_until = 0,  -- it is refused
+    }, Auth)
+end
+
+--- The credential to send now, or nil and an error of kind "credentials", or
+--- "auth" for one that was refused within the last minute.
+function Auth:credential(now)
+    local credential, err = self.provider:get()
+    if not credential then
+        if not errors.is_error(err) then
+            err = errors.new("credentials", "the provider gave no credential: " .. tostring(err))
+        end
+        return nil, err
+    end
+    if credential == self.bad and now < self.bad_until then
+        return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
+            .. "not sent again, because five bad signatures lock them; check ak and sk")
+            :format(REFUSAL))
+    end
+    return credential
+end
+
+--- An answer came that the service gives only to whom it knows.
+function Auth:accepted()
+    self.proven = true
+end
+
+local function is_stale(err, credential)
+    return errors.gateway_code(err) == "0307" or err.code == "CSMS.0301"
+        or err.code == "KMS.0303" or credential:uses_token()
+end
+
+local function correct_clock(self, tries, reply)
+    if tries.clock_corrected or not reply.server_time then return false end
+    local offset = reply.server_time - reply.local_time
+    if math.abs(offset) > MAX_OFFSET then return false end
+    tries.clock_corrected = true
+    self.offset = offset
+    self.emit { event = "skew", seconds = offset }
+    return true
+end
+
+local function renew(self, tries, credential)
+    if tries.renewals >= MAX_RENEWALS then return false end
+    local another = self.provider:get(credential)
+    if not another or another == credential then return false end
+    tries.renewals = tries.renewals + 1
+    self.emit { event = "renewed" }
+    return true
+end
+
+local function refuse(self, credential, now)
+    self.bad, self.bad_until, self.proven = credential, now + REFUSAL, false
+    return false
+end
+
+--- Whether the call may try again at once after an error of kind "auth".
+-- tries: what this call has tried ({renewals, clock_corrected, replaced}).
+-- reply: {server_time, local_time} of the answer, in seconds since 1970.
+function Auth:recover(err, credential, tries, reply, now)
+    if errors.gateway_code(err) == "0303" then return correct_clock(self, tries, reply) end
+    if is_stale(err, credential) then return renew(self, tries, credential) end
+    if credential:temporary() and not tries.replaced then
+        tries.replaced = true
+        if renew(self, tries, credential) then return true end
+    end
+    return refuse(self, credential, now)
+end
+
+return M

@@ -1,0 +1,215 @@
+-- SPDX-License-Identifier: MIT
+-- Backing up many secrets: one bad secret never stops the others, nothing is
+-- lost in silence, and the report names each.
+
+local api = require "csms.api"
+local arguments = require "csms.arguments"
+local errors = require "csms.errors"
+local exchange = require "csms.exchange"
+local listing = require "csms.listing"
+
+local M = {}
+
+-- States that cannot be backed up; DISABLED is tried.
+local SKIPPED = { PENDING_DELETE = true, FROZEN = true }
+
+-- ---- the report -----------------------------------------------------------
+
+local function start(client, job)
+    local now = client.runtime.now()
+    return {
+        client = client, job = job, started = now,
+        ends_at = job.deadline and now + job.deadline,
+        shared = {}, -- what its items share: given_up, last_error (csms.retry)
+        counts = { requests = 0, retries = 0, throttled = 0 },
+        done = 0,
+        report = {
+            project = job.project, total = 0, ok = 0, failed = 0, skipped = 0,
+            blobs = {}, errors = {},
+        },
+    }
+end
+
+local function finish(batch)
+    local report, counts = batch.report, batch.counts
+    report.requests, report.retries, report.throttled =
+        counts.requests, counts.retries, counts.throttled
+    report.seconds = batch.client.runtime.now() - batch.started
+    return report
+end
+
+-- Counts one item and tells the callbacks.
+local function record(batch, item, blob, err, facts)
+    local report, job = batch.report, batch.job
+    if facts.skipped then
+        report.skipped = report.skipped + 1
+    elseif err then
+        report.failed = report.failed + 1
+        report.errors[item.name] = err
+    else
+        report.ok = report.ok + 1
+        if not job.on_result then report.blobs[item.name] = blob end
+    end
+    batch.done = batch.done + 1
+    if job.on_result then job.on_result(item.name, blob, err, facts) end
+    if job.on_progress then job.on_progress(batch.done, report.total) end
+end
+
+-- ---- one item -------------------------------------------------------------
+
+local function call_of(batch, item)
+    local job = batch.job
+    return {
+        operation = "backup", project = job.project, name = item.name, argument = item.name,
+        timeout = job.timeout, retry = job.retry, counts = batch.counts, batch = batch.shared,
+        deadline = job.deadline, ends_at = batch.ends_at,
+    }
+end
+
+local function back_up(batch, item, call)
+    local client = batch.client
+    local good, err = arguments.argument("name", item.name,
+        item.listed or client.config.allow_periods)
+    if not good then return nil, err end
+    if batch.shared.given_up then return nil, errors.copy(batch.shared.given_up) end
+    local blob
+    blob, err = exchange.call(client, api.backup, call)
+    -- What voids the credential voids it for all; the rest sends nothing.
+    if err and (err.kind == "auth" or err.kind == "credentials") then
+        batch.shared.given_up = err
+    end
+    return blob, err
+end
+
+local function handle(batch, item)
+    local facts = {
+        state = item.state, kms_key_id = item.kms_key_id, update_time = item.update_time,
+    }
+    if SKIPPED[item.state] then
+        facts.skipped = true
+        return record(batch, item, nil, nil, facts)
+    end
+    local call = call_of(batch, item)
+    local blob, err = back_up(batch, item, call)
+    if err then err.project, err.name = batch.job.project, item.name end
+    facts.attempts, facts.request_id = call.attempts or 0, call.request_id
+    record(batch, item, blob, err, facts)
+    return err
+end
+
+-- ---- the whole ------------------------------------------------------------
+
+-- The first requests go alone, until an answer has authenticated: a wrong key
+-- is sent once, not at full concurrency. Returns the error of a refused one.
+local function prove_credential(batch, next_item)
+    while not batch.client.auth.proven do
+        local item = next_item()
+        if item == nil then return nil end
+        local err = handle(batch, item)
+        if err and (err.kind == "auth" or err.kind == "credentials") then return err end
+    end
+end
+
+local function run(batch, next_item)
+    local refused = prove_credential(batch, next_item)
+    if refused and batch.report.ok == 0 then return nil, refused end
+    batch.client.runtime:each(next_item, batch.job.concurrency, function(item)
+        handle(batch, item)
+    end)
+    return finish(batch)
+end
+
+--- Backs up the secrets of these names: the report, or nil and the error.
+-- job: checked opts and the project.
+function M.many(client, job, names)
+    local batch = start(client, job)
+    local items, seen = {}, {}
+    for _, name in ipairs(names) do
+        if not seen[name] then
+            seen[name] = true
+            items[#items + 1] = { name = name }
+        end
+    end
+    batch.report.total = #items
+    local index = 0
+    return run(batch, function()
+        index = index + 1
+        return items[index]
+    end)
+end
+
+-- A shell glob (* and ?) as a Lua pattern.
+local function pattern_of(glob)
+    local escaped = glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
+    return "^" .. escaped .. "$"
+end
+
+local function matcher(match)
+    if not match then return function() return true end end
+    local patterns = {}
+    for _, glob in ipairs(type(match) == "table" and match or { match }) do
+        patterns[#patterns + 1] = pattern_of(glob)
+    end
+    return function(name)
+        for _, pattern in ipairs(patterns) do
+            if name:find(pattern) then return true end
+        end
+        return false
+    end
+end
+
+-- Takes the secrets of a page that are asked for. Their names are the
+-- service's own, so a bad one fails by itself.
+local function take_page(batch, page, matches, queue)
+    for _, secret in ipairs(page) do
+        local name = type(secret) == "table" and secret.name
+        if type(name) == "string" and matches(name) then
+            queue.last = queue.last + 1
+            queue[queue.last] = {
+                name = name, listed = true, state = secret.state,
+                kms_key_id = secret.kms_key_id, update_time = secret.update_time,
+            }
+        end
+    end
+    batch.report.total = queue.last
+end
+
+--- Backs up all secrets of the project while it lists them: the report, or nil
+--- and the error where the first page failed.
+function M.all(client, job)
+    local batch = start(client, job)
+    local matches = matcher(job.match)
+    local queue = { first = 1, last = 0 }
+    local pages = listing.pages(client, {
+        operation = "list", project = job.project, timeout = job.timeout, retry = job.retry,
+        counts = batch.counts, deadline = job.deadline, ends_at = batch.ends_at,
+    })
+    local ended, problem = false, nil
+
+    local function fetch()
+        local page, err = pages()
+        ended = not page
+        if page then take_page(batch, page, matches, queue) else problem = err end
+    end
+
+    local function next_item()
+        while queue.first > queue.last and not ended do
+            client.runtime:once(queue, fetch)
+        end
+        local item = queue[queue.first]
+        queue[queue.first] = nil
+        queue.first = queue.first + 1
+        return item
+    end
+
+    fetch()
+    if problem then
+        problem.project = job.project
+        return nil, problem
+    end
+    local report, err = run(batch, next_item)
+    if report then report.incomplete = problem end
+    return report, err
+end
+
+return M

@@ -1,0 +1,219 @@
+-- SPDX-License-Identifier: MIT
+-- Retry, from outside an operation: it takes turns at the limiter, sends an
+-- attempt, and decides what to do about its error. It knows nothing of HTTP.
+
+local budget = require "csms.budget"
+local errors = require "csms.errors"
+
+local M = {}
+
+local ATTEMPTS = 4        -- of a single call
+local BATCH_ATTEMPTS = 10 -- of one item; refusals by a limit do not count
+local PROBES = 10         -- that fail before a batch gives up
+local LONGEST_WAIT = 900  -- seconds that a batch without a deadline waits
+
+-- ---- deadlines and cancellation -------------------------------------------
+
+local function left(call, now)
+    return call.ends_at and call.ends_at - now or math.huge
+end
+
+local function deadline_error(call)
+    return errors.new("timeout", ("the deadline of %g s has passed"):format(call.deadline),
+        { retryable = false })
+end
+
+local function cancelled_error()
+    return errors.new("cancelled", "the call was cancelled, because its client was closed "
+        .. "or the work that it belongs to has ended")
+end
+
+-- Waits, or says why not: nil and the error.
+local function sleep(client, call, seconds, last)
+    if seconds >= left(call, client.runtime.now()) then
+        return nil, last or deadline_error(call)
+    end
+    if seconds > 0 and not client.runtime:sleep(seconds) or client.closed then
+        return nil, cancelled_error()
+    end
+    return true
+end
+
+-- ---- one attempt, at its turn ---------------------------------------------
+
+-- Waits for a slot of the limiter.
+local function take_slot(client, call, last)
+    local limiter = client.limiter
+    repeat
+        local now = client.runtime.now()
+        local wait = limiter:next_slot(now) - now
+        if wait >= left(call, now) then
+            local blocked = limiter:is_blocked(now) and client.last_refusal
+            return nil, last or blocked and errors.copy(blocked) or deadline_error(call)
+        end
+        limiter:take(now)
+        local good, err = sleep(client, call, wait, last)
+        if not good then return nil, err end
+    until not limiter:is_blocked(client.runtime.now())
+    return true
+end
+
+local function note_outcome(client, call, err)
+    local now = client.runtime.now()
+    if not err then
+        client.limiter:succeeded(now)
+    elseif err.kind == "throttled" then
+        call.counts.throttled = call.counts.throttled + 1
+        client.last_refusal = err
+        client.limiter:throttled(now, call.stated)
+        client.emit { event = "throttled", operation = call.operation, project = call.project,
+            name = call.name, wait = call.stated.wait, code = err.code,
+            request_id = err.request_id }
+    end
+end
+
+local function paced(client, call, send, last)
+    local good, err = take_slot(client, call, last)
+    if not good then return nil, err end
+    local result
+    result, err = send(math.min(call.timeout, left(call, client.runtime.now())))
+    if err and err.kind == "timeout" and left(call, client.runtime.now()) <= 0.001 then
+        err = deadline_error(call)
+    end
+    note_outcome(client, call, err)
+    return result, err
+end
+
+local function reopens(err)
+    return not err or not err.retryable and err.kind ~= "cancelled" and err.kind ~= "timeout"
+end
+
+-- The only attempt of the whole client until it ends.
+local function probe(client, call, send, last)
+    local limiter, runtime = client.limiter, client.runtime
+    local good, err = sleep(client, call, limiter:probe_wait(runtime.random()), last)
+    if not good then return nil, err end
+    local result
+    result, err = paced(client, call, send, last)
+    if reopens(err) then
+        limiter:open(runtime.now())
+        client.budget:refill()
+    else
+        limiter:probe_failed()
+        call.batch.last_error = err
+        if limiter.failed_probes >= PROBES and client.budget.spent then
+            call.batch.given_up = err
+        end
+    end
+    return result, err
+end
+
+-- Items of a batch take turns as the probe while the limiter is closed; the
+-- others wait for its end and look again.
+local function turn(client, call, send, last)
+    while call.batch and client.limiter.closed do
+        local mine, result, err = false, nil, nil
+        if call.batch.given_up then return nil, errors.copy(call.batch.given_up) end
+        if left(call, client.runtime.now()) <= 0 then
+            local batch_error = call.batch.last_error
+            return nil, last or batch_error and errors.copy(batch_error) or deadline_error(call)
+        end
+        client.runtime:once(client.limiter, function()
+            mine = true
+            result, err = probe(client, call, send, last)
+        end)
+        if mine then return result, err end
+        if client.closed then return nil, cancelled_error() end
+    end
+    return paced(client, call, send, last)
+end
+
+-- ---- what to do about an error --------------------------------------------
+
+local function jitter(client, call, base, count)
+    local bound = math.min(call.retry.cap, base * 2 ^ math.min(count - 1, 30))
+    return client.runtime.random() * bound
+end
+
+local function may_repeat(call, err)
+    if call.idempotent or err.kind == "throttled" then return true end
+    return not call.sent -- the service provably did not act
+end
+
+-- The budget's leave: the wait, or nil. A batch without budget closes the
+-- limiter instead, so that its items go on as probes, which wait by themselves.
+local function charge(client, call, cost, wait)
+    local taken = client.budget:charge(cost, call.died_port, client.runtime.now())
+    if taken then
+        call.cost = taken
+    elseif not call.batch then
+        return nil
+    elseif not client.budget.spent then
+        client.budget.spent = true
+        client.limiter:close()
+        client.limiter.failed_probes = 0
+    end
+    return call.batch and client.limiter.closed and 0 or wait
+end
+
+local function wait_for_limit(client, call, err)
+    call.refusals = call.refusals + 1
+    local stated = call.stated.wait
+    if not call.batch and call.attempts >= call.max_attempts then return nil end
+    if stated and call.batch and not call.ends_at and stated > LONGEST_WAIT then
+        call.batch.given_up = err
+        return nil
+    end
+    -- A stated wait is never shortened; the limiter holds everybody back for it.
+    local wait = stated or jitter(client, call, call.retry.throttle_base, call.refusals)
+    return charge(client, call, budget.THROTTLED_COST, wait)
+end
+
+local function wait_for_recovery(client, call, err)
+    call.failures = call.failures + 1
+    local counted = call.attempts - (call.batch and call.refusals or 0)
+    if not err.retryable or counted >= call.max_attempts or not may_repeat(call, err) then
+        return nil
+    end
+    local wait = jitter(client, call, call.retry.base, call.failures)
+    return charge(client, call, budget.TRANSIENT_COST, wait)
+end
+
+-- Seconds to wait before the next attempt, or nil for no other attempt.
+local function decide(client, call, err)
+    if not call.retry or client.closed then return nil end
+    if err.kind == "auth" then
+        return call.recover(err) and 0 or nil
+    end
+    if err.kind == "throttled" then return wait_for_limit(client, call, err) end
+    return wait_for_recovery(client, call, err)
+end
+
+--- Runs send(timeout) -> result | nil, err until it succeeds or there is no
+--- point in another attempt: the result, or nil and the last error.
+-- call: what csms.exchange prepares; send leaves its facts in it: `sent`
+-- (whether the service may have seen it), `died_port`, `stated`.
+function M.run(client, call, send)
+    call.attempts, call.refusals, call.failures, call.cost = 0, 0, 0, nil
+    call.max_attempts = call.retry and call.retry.attempts
+        or (call.batch and BATCH_ATTEMPTS or ATTEMPTS)
+    local last
+    while true do
+        local result, err = turn(client, call, send, last)
+        if not err then
+            client.budget:pay_back(call.cost)
+            return result
+        end
+        last = err
+        local wait = decide(client, call, err)
+        if not wait then return nil, err end
+        client.emit { event = "retry", operation = call.operation, project = call.project,
+            name = call.name, attempt = call.attempts, kind = err.kind, status = err.status,
+            code = err.code, request_id = err.request_id, wait = wait }
+        local good, problem = sleep(client, call, wait, err)
+        if not good then return nil, problem end
+        call.counts.retries = call.counts.retries + 1
+    end
+end
+
+return M
