@@ -443,7 +443,8 @@ int csms_sign_scope(enum csms_algorithm algorithm,
 {
     if (!all_rules[algorithm].derived)
         return 0;
-    if (!request->region || !request->service)
+    if (!request->region || !*request->region || !request->service ||
+        !*request->service)
         return csms_err_set(err, CSMS_CONFIG,
                             "%s needs `region` and `signing_service`",
                             all_rules[algorithm].name);

@@ -38,7 +38,8 @@ void lcsms_push_span(lua_State *L, struct csms_span span);
 struct csms_span lcsms_check_span(lua_State *L, int arg);
 
 /* Fields of the table at `arg`; absent ones give the default. A wrong type
- * raises. Strings are borrowed from the table. */
+ * raises, a NUL in what C takes as a string too. Strings are borrowed from the
+ * table. */
 struct csms_span lcsms_field_span(lua_State *L, int arg, const char *name);
 const char *lcsms_field_string(lua_State *L, int arg, const char *name);
 double lcsms_field_number(lua_State *L, int arg, const char *name,

@@ -4,6 +4,7 @@
  */
 #include "lcsms.h"
 
+#include <string.h>
 #include <time.h>
 
 #include <curl/curl.h>
@@ -75,12 +76,15 @@ struct csms_span lcsms_field_span(lua_State *L, int arg, const char *name)
 const char *lcsms_field_string(lua_State *L, int arg, const char *name)
 {
     const char *text = NULL;
+    size_t len = 0;
 
     lua_getfield(L, arg, name);
     if (lua_type(L, -1) == LUA_TSTRING)
-        text = lua_tostring(L, -1);
+        text = lua_tolstring(L, -1, &len);
     else if (!lua_isnil(L, -1))
         luaL_error(L, "field '%s' must be a string", name);
+    if (text && strlen(text) != len)
+        luaL_error(L, "field '%s' holds a NUL", name);
     lua_pop(L, 1);
     return text;
 }
@@ -131,6 +135,8 @@ size_t lcsms_field_headers(lua_State *L, int arg, struct csms_header *out,
     list = lua_gettop(L);
     if (lua_istable(L, list))
         count = lua_rawlen(L, list) / 2;
+    if (lua_istable(L, list) && lua_rawlen(L, list) % 2 != 0)
+        luaL_error(L, "headers must be pairs of name and value");
     if (count > max)
         luaL_error(L, "at most %d headers", (int)max);
     for (size_t i = 0; i < count; i++) {

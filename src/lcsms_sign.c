@@ -37,6 +37,20 @@ static struct csms_signer *new_signer(lua_State *L)
     return signer;
 }
 
+/* YYYYMMDDTHHMMSSZ */
+static bool is_date(const char *text)
+{
+    if (strlen(text) != CSMS_SIGN_DATE_LEN)
+        return false;
+    for (int i = 0; i < CSMS_SIGN_DATE_LEN; i++) {
+        char wanted = "00000000T000000Z"[i];
+
+        if (wanted == '0' ? text[i] < '0' || text[i] > '9' : text[i] != wanted)
+            return false;
+    }
+    return true;
+}
+
 static void check_request(lua_State *L, int arg,
                           struct csms_sign_request *request)
 {
@@ -52,7 +66,7 @@ static void check_request(lua_State *L, int arg,
     request->header_count =
         lcsms_field_headers(L, arg, request->headers, CSMS_SIGN_MAX_HEADERS);
     csms_sign_sort_headers(request->headers, request->header_count);
-    if (!request->date || strlen(request->date) != CSMS_SIGN_DATE_LEN)
+    if (!request->date || !is_date(request->date))
         luaL_error(L, "field 'date' must be YYYYMMDDTHHMMSSZ");
 }
 

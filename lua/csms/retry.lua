@@ -28,11 +28,16 @@ local function cancelled_error()
         .. "or the work that it belongs to has ended")
 end
 
+-- Why a call ends whose deadline comes before its turn: its own last error, in
+-- a batch else the last one of the others, else the deadline itself.
+local function too_late(call, last)
+    local others = call.batch and call.batch.last_error
+    return last or others and errors.copy(others) or deadline_error(call)
+end
+
 -- Waits, or says why not: nil and the error.
 local function sleep(client, call, seconds, last)
-    if seconds >= left(call, client.runtime.now()) then
-        return nil, last or deadline_error(call)
-    end
+    if seconds >= left(call, client.runtime.now()) then return nil, too_late(call, last) end
     if seconds > 0 and not client.runtime:sleep(seconds) or client.closed then
         return nil, cancelled_error()
     end
@@ -49,7 +54,7 @@ local function take_slot(client, call, last)
         local wait = limiter:next_slot(now) - now
         if wait >= left(call, now) then
             local blocked = limiter:is_blocked(now) and client.last_refusal
-            return nil, last or blocked and errors.copy(blocked) or deadline_error(call)
+            return nil, last or blocked and errors.copy(blocked) or too_late(call)
         end
         limiter:take(now)
         local good, err = sleep(client, call, wait, last)
@@ -72,9 +77,11 @@ local function note_outcome(client, call, err)
     end
 end
 
+-- Returns result, err, ended: `ended` where the wait for the turn failed, so
+-- that nothing was sent and there is no point in going on.
 local function paced(client, call, send, last)
     local good, err = take_slot(client, call, last)
-    if not good then return nil, err end
+    if not good then return nil, err, true end
     local result
     result, err = send(math.min(call.timeout, left(call, client.runtime.now())))
     if err and err.kind == "timeout" and left(call, client.runtime.now()) <= 0.001 then
@@ -92,15 +99,16 @@ end
 local function probe(client, call, send, last)
     local limiter, runtime = client.limiter, client.runtime
     local good, err = sleep(client, call, limiter:probe_wait(runtime.random()), last)
-    if not good then return nil, err end
-    local result
-    result, err = paced(client, call, send, last)
+    if not good then return nil, err, true end
+    local result, ended
+    result, err, ended = paced(client, call, send, last)
+    if ended then return nil, err, true end
+    call.probes = call.probes + 1
     if reopens(err) then
         limiter:open(runtime.now())
         client.budget:refill()
     else
         limiter:probe_failed()
-        call.batch.last_error = err
         if limiter.failed_probes >= PROBES and client.budget.spent then
             call.batch.given_up = err
         end
@@ -112,18 +120,18 @@ end
 -- others wait for its end and look again.
 local function turn(client, call, send, last)
     while call.batch and client.limiter.closed do
-        local mine, result, err = false, nil, nil
-        if call.batch.given_up then return nil, errors.copy(call.batch.given_up) end
+        local batch = call.batch
+        if batch.given_up then return nil, errors.copy(batch.given_up), true end
         if left(call, client.runtime.now()) <= 0 then
-            local batch_error = call.batch.last_error
-            return nil, last or batch_error and errors.copy(batch_error) or deadline_error(call)
+            return nil, too_late(call, last), true
         end
+        local mine, result, err, ended = false, nil, nil, nil
         client.runtime:once(client.limiter, function()
             mine = true
-            result, err = probe(client, call, send, last)
+            result, err, ended = probe(client, call, send, last)
         end)
-        if mine then return result, err end
-        if client.closed then return nil, cancelled_error() end
+        if mine then return result, err, ended end
+        if client.closed then return nil, cancelled_error(), true end
     end
     return paced(client, call, send, last)
 end
@@ -140,18 +148,23 @@ local function may_repeat(call, err)
     return not call.sent -- the service provably did not act
 end
 
--- The budget's leave: the wait, or nil. A batch without budget closes the
--- limiter instead, so that its items go on as probes, which wait by themselves.
+-- A batch goes on by probes, which wait by themselves, until one succeeds.
+local function probe_from_now(client)
+    if not client.budget.spent then
+        client.budget.spent = true
+        client.limiter:close()
+        client.limiter.failed_probes = 0
+    end
+    return 0
+end
+
+-- The budget's leave: the wait, or nil. A batch without budget probes.
 local function charge(client, call, cost, wait)
     local taken = client.budget:charge(cost, call.died_port, client.runtime.now())
     if taken then
         call.cost = taken
-    elseif not call.batch then
-        return nil
-    elseif not client.budget.spent then
-        client.budget.spent = true
-        client.limiter:close()
-        client.limiter.failed_probes = 0
+    else
+        return call.batch and probe_from_now(client) or nil
     end
     return call.batch and client.limiter.closed and 0 or wait
 end
@@ -171,10 +184,12 @@ end
 
 local function wait_for_recovery(client, call, err)
     call.failures = call.failures + 1
-    local counted = call.attempts - (call.batch and call.refusals or 0)
+    local counted = call.attempts - (call.batch and call.refusals or 0) - call.probes
     if not err.retryable or counted >= call.max_attempts or not may_repeat(call, err) then
         return nil
     end
+    -- Nothing has worked yet: there is no sign that the service is up.
+    if call.batch and not client.auth.proven then return probe_from_now(client) end
     local wait = jitter(client, call, call.retry.base, call.failures)
     return charge(client, call, budget.TRANSIENT_COST, wait)
 end
@@ -194,16 +209,18 @@ end
 -- call: what csms.exchange prepares; send leaves its facts in it: `sent`
 -- (whether the service may have seen it), `died_port`, `stated`.
 function M.run(client, call, send)
-    call.attempts, call.refusals, call.failures, call.cost = 0, 0, 0, nil
+    call.attempts, call.probes, call.refusals, call.failures, call.cost = 0, 0, 0, 0, nil
     call.max_attempts = call.retry and call.retry.attempts
         or (call.batch and BATCH_ATTEMPTS or ATTEMPTS)
     local last
     while true do
-        local result, err = turn(client, call, send, last)
+        local result, err, ended = turn(client, call, send, last)
+        if call.batch and not ended then call.batch.last_error = err end
         if not err then
             client.budget:pay_back(call.cost)
             return result
         end
+        if ended then return nil, err end
         last = err
         local wait = decide(client, call, err)
         if not wait then return nil, err end
