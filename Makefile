@@ -2,7 +2,7 @@
 #       make demo       backs up a secret from an emulated service
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
-#       make lint, asan, valgrind, emulator, clean
+#       make lint, test-signers, asan, valgrind, emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -45,12 +45,12 @@ EMULATOR_PACKAGES := nginx-light libnginx-mod-http-lua lua-luaossl openssl
 SPEC_PACKAGES := lua-busted lua-socket curl
 LINT_PACKAGES := lua-check cppcheck clang clang-tidy clang-format
 
-# The module from this checkout, for a Lua of version $(1).
-lua_env = LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
-	LUA_CPATH='./$(BUILD)/$(1)/?.so;;'
+# The module from this checkout, for Lua 5.4.
+lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
+	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
-.PHONY: all install demo test lint asan valgrind emulator clean env \
-	build-packages test-packages
+.PHONY: all install rock rock-install demo test test-signers lint asan valgrind \
+	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
 
@@ -111,9 +111,14 @@ test: test-packages
 	@$(MAKE) --no-print-directory all
 	@spec/run "$(BUILD)" "$(LUAS)" $(SPECS)
 
+# Against the official Node signer, from the npm registry.
+test-signers: test-packages
+	@$(MAKE) --no-print-directory all
+	@spec/signers/run $(SIGNERS_ARGS)
+
 demo: test-packages
 	@$(MAKE) --no-print-directory $(BUILD)/5.4/csms/core.so
-	@$(call lua_env,5.4) lua5.4 spec/demo.lua
+	@$(lua_env) lua5.4 spec/demo.lua
 
 # An emulated service for a person; Ctrl-C ends it.
 emulator: test-packages

@@ -114,7 +114,8 @@ describe("a credential", function()
 
     it("derives its key anew when the day, the region or the service changes", function()
         local used = core.credential.keys("AK", "SK")
-        for _, change in ipairs { { "date", "20260102T000000Z" }, { "region", "q" }, { "service", "t" } } do
+        local changes = { { "date", "20260102T000000Z" }, { "region", "q" }, { "service", "t" } }
+        for _, change in ipairs(changes) do
             sign.authorization(request, used)
             request[change[1]] = change[2]
             local fresh = core.credential.keys("AK", "SK")

@@ -1,0 +1,66 @@
+-- What is installed, and that the version is one.
+
+local csms = require "csms"
+local core = require "csms.core"
+local files = require "spec.support.files"
+
+local abi = _VERSION:match("%d%.%d")
+
+local function run(command)
+    local pipe = assert(io.popen(command .. " 2>&1; echo \"exit $?\""))
+    local output = pipe:read("*a")
+    pipe:close()
+    return output
+end
+
+local function with_folder(fn)
+    local folder = run("mktemp -d"):match("^(%S+)")
+    local good, problem = pcall(fn, folder)
+    run("rm -rf '" .. folder .. "'")
+    if not good then error(problem, 0) end
+end
+
+describe("packaging", function()
+    it("has one version", function()
+        local version = files.read("src/csms_version.h"):match('CSMS_VERSION "([%d.]+)"')
+        assert.equal(version, core.version)
+        assert.equal(version, csms._VERSION)
+        assert.matches("(" .. version:gsub("%.", "%%.") .. ")", files.read("CHANGELOG.md"))
+    end)
+
+    it("exports nothing but luaopen_csms_core from the module", function()
+        local path = package.searchpath and package.searchpath("csms.core", package.cpath)
+        assert.equal("luaopen_csms_core\nexit 0\n",
+            run("nm -D --defined-only '" .. path .. "' | awk '{ print $3 }'"))
+    end)
+
+    it("installs with make into a folder, and works from there", function()
+        with_folder(function(folder)
+            local output = run("make install LUAS=" .. abi .. " PREFIX=/usr DESTDIR=" .. folder)
+            assert.matches("exit 0\n$", output)
+            local lua = abi == "5.4" and "lua5.4" or "luajit"
+            local share = folder .. "/usr/share/lua/" .. abi
+            local loaded = run(("cd / && LUA_PATH='%s/?.lua;%s/?/init.lua;;' "
+                .. "LUA_CPATH='%s/usr/lib/lua/%s/?.so;;' %s -e 'local csms = require \"csms\" "
+                .. "print(csms._VERSION, package.loaded[\"csms.core\"].version)'")
+                :format(share, share, folder, abi, lua))
+            assert.equal(csms._VERSION .. "\t" .. csms._VERSION .. "\nexit 0\n", loaded)
+        end)
+    end)
+
+    it("installs every Lua module of the checkout", function()
+        with_folder(function(folder)
+            run("make install LUAS=" .. abi .. " PREFIX=/usr DESTDIR=" .. folder)
+            local list = " && find csms -name '*.lua' | sort"
+            assert.equal(run("cd lua" .. list),
+                run("cd " .. folder .. "/usr/share/lua/" .. abi .. list))
+        end)
+    end)
+
+    it("needs no environment and does no I/O when it is required", function()
+        local trace = run("env -i PATH=\"$PATH\" LUA_PATH='" .. package.path .. "' LUA_CPATH='"
+            .. package.cpath .. "' " .. (abi == "5.4" and "lua5.4" or "luajit")
+            .. " -e 'os.getenv = error; io.open = error; io.popen = error; require \"csms\"'")
+        assert.equal("exit 0\n", trace)
+    end)
+end)
