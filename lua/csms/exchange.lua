@@ -1,46 +1,14 @@
 -- SPDX-License-Identifier: MIT
--- One operation over the wire: build the request, send it signed, read the
--- answer; csms.retry decides how often.
+-- One operation on behalf of a client: build the request, send it signed, read
+-- the answer; csms.retry decides how often.
 
 local errors = require "csms.errors"
 local json = require "csms.json"
 local retry = require "csms.retry"
 local throttling = require "csms.throttling"
+local wire = require "csms.wire"
 
 local M = {}
-
--- ---- the request ----------------------------------------------------------
-
--- RFC 3986; the same characters stay as in the signature.
-local function encode(text)
-    return (tostring(text):gsub("[^%w_.~-]", function(char)
-        return ("%%%02X"):format(char:byte())
-    end))
-end
-
-local function target(operation, call)
-    local path = operation.path:gsub("{(%w+)}", function(field) return encode(call[field]) end)
-    local query = {}
-    for _, name in ipairs(operation.query or {}) do
-        local value = call.query and call.query[name]
-        if value ~= nil then query[#query + 1] = name .. "=" .. encode(value) end
-    end
-    return #query == 0 and path or path .. "?" .. table.concat(query, "&")
-end
-
-local HEADERS = { "Content-Type", "application/json" }
-
--- The core's struct csms_request, but for what differs from attempt to attempt.
-local function build(operation, call)
-    return {
-        method = operation.method,
-        target = target(operation, call),
-        headers = HEADERS,
-        body = operation.body and json.encode(operation.body(call.argument)) or nil,
-        project = call.project,
-        fresh = operation.fresh,
-    }
-end
 
 -- ---- the answer -----------------------------------------------------------
 
@@ -76,25 +44,9 @@ local function note_facts(client, call, transfer, answer, err)
     if not err or AUTHENTICATED[err.kind] then client.auth:accepted() end
 end
 
-local function interpret(client, operation, call, transfer, credential)
-    local status, body = transfer:result()
-    if not status then
-        local err = errors.from_core(body)
-        note_facts(client, call, transfer, nil, err)
-        return nil, err
-    end
-    local answer = {
-        status = status, body = body,
-        header = function(name) return transfer:header(name) end,
-    }
-    local result, err
-    if status >= 200 and status < 300 then
-        result, err = read(operation, answer)
-    else
-        err = errors.from_answer(operation, answer, credential)
-    end
-    note_facts(client, call, transfer, answer, err)
-    return result, err
+local function interpret(operation, answer, credential)
+    if answer.status >= 200 and answer.status < 300 then return read(operation, answer) end
+    return nil, errors.from_answer(operation, answer, credential)
 end
 
 -- ---- one attempt ----------------------------------------------------------
@@ -113,26 +65,30 @@ local function send(client, operation, call, request, credential)
     local started = runtime.now()
     request.time = runtime.time() + client.auth.offset
     call.request_id, call.sent = nil, false
-    local transfer, problem = runtime:submit(client.origin, credential, request)
-    if not transfer then return nil, errors.from_core(problem) end
-    call.attempts = call.attempts + 1
-    call.counts.requests = call.counts.requests + 1
-    client.in_flight[transfer] = true
-    runtime:await(transfer)
+    local answer, err, transfer = wire.send(runtime, call.origin or client.origin, credential,
+        request, function(transfer)
+            call.attempts = call.attempts + 1
+            call.counts.requests = call.counts.requests + 1
+            client.in_flight[transfer] = true
+        end)
+    if not transfer then return nil, err end
     client.in_flight[transfer] = nil
-    local result, err = interpret(client, operation, call, transfer, credential)
+    local result
+    if answer then result, err = interpret(operation, answer, credential) end
+    note_facts(client, call, transfer, answer, err)
     transfer:close()
     emit_attempt(client, call, err, runtime.now() - started)
     return result, err
 end
 
 --- Runs an operation for a checked call: the result, or nil and the error.
--- call: {project, name, argument, query, timeout, deadline, retry, batch,
--- counts}; afterwards `attempts` and `request_id` tell of how it went.
+-- call: {operation, project, name, argument, query, timeout, deadline, ends_at,
+-- retry, batch, counts, origin}, of which only the first and `timeout` are always
+-- there; afterwards `attempts` and `request_id` tell of how it went.
 function M.call(client, operation, call)
     local runtime = client.runtime
     local started = runtime.now()
-    local request = build(operation, call)
+    local request = wire.build(operation, call)
     local tries = { renewals = 0 }
     local credential
     call.idempotent = not operation.fresh
