@@ -178,6 +178,19 @@ int csms_cred_redact(const struct csms_cred *cred, struct csms_span text,
     return csms_buf_check(out, "the text", err);
 }
 
+static bool same_part(const struct csms_buf *a, const struct csms_buf *b)
+{
+    return a->len == b->len &&
+           (a->len == 0 || CRYPTO_memcmp(a->data, b->data, a->len) == 0);
+}
+
+bool csms_cred_same(const struct csms_cred *a, const struct csms_cred *b)
+{
+    return same_part(&a->ak, &b->ak) && same_part(&a->sk, &b->sk) &&
+           same_part(&a->security_token, &b->security_token) &&
+           same_part(&a->token, &b->token);
+}
+
 void csms_cred_describe(const struct csms_cred *cred, char *out, size_t size)
 {
     if (cred->token.len > 0)

@@ -41,6 +41,9 @@ int csms_cred_sign(struct csms_cred *cred, enum csms_algorithm algorithm,
 int csms_cred_redact(const struct csms_cred *cred, struct csms_span text,
                      struct csms_buf *out, struct csms_err *err);
 
+/* Whether both hold the same keys or the same token. */
+bool csms_cred_same(const struct csms_cred *a, const struct csms_cred *b);
+
 /* A description for people: "AKID****" or "token". At most 4 characters of it
  * come from the credential. */
 void csms_cred_describe(const struct csms_cred *cred, char *out, size_t size);

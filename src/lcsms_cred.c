@@ -4,7 +4,12 @@
  */
 #include "lcsms.h"
 
+#include <string.h>
+
+#include "csms_profile.h"
+
 #define CREDENTIAL "csms.credential"
+#define PROFILE "csms.profile"
 
 struct credential {
     struct csms_cred *cred; /* NULL once closed */
@@ -64,6 +69,63 @@ static int credential_token(lua_State *L)
     return self->cred ? 1 : lcsms_fail(L, &err);
 }
 
+static int profile_gc(lua_State *L)
+{
+    csms_profile_free(luaL_checkudata(L, 1, PROFILE));
+    return 0;
+}
+
+static void set_text(lua_State *L, const char *name,
+                     const struct csms_buf *text)
+{
+    if (text->len > 0) {
+        lcsms_push_span(L, csms_buf_view(text));
+        lua_setfield(L, -2, name);
+    }
+}
+
+/* profile(path) -> {credential, project_id, iam_endpoint, found, loose} | nil,
+ * err; the fields are those of struct csms_profile. */
+static int credential_profile(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct csms_profile *profile = lua_newuserdata(L, sizeof *profile);
+    struct credential *self = NULL;
+    struct csms_err err;
+
+    memset(profile, 0, sizeof *profile);
+    luaL_getmetatable(L, PROFILE);
+    lua_setmetatable(L, -2);
+    self = new_credential(L);
+    if (csms_profile_read(path, profile, &err))
+        return lcsms_fail(L, &err);
+    self->cred = profile->cred;
+    profile->cred = NULL;
+    lua_createtable(L, 0, 5);
+    if (self->cred) {
+        lua_pushvalue(L, -2);
+        lua_setfield(L, -2, "credential");
+    }
+    set_text(L, "project_id", &profile->project_id);
+    set_text(L, "iam_endpoint", &profile->iam_endpoint);
+    lua_pushboolean(L, profile->found);
+    lua_setfield(L, -2, "found");
+    lua_pushboolean(L, profile->loose);
+    lua_setfield(L, -2, "loose");
+    return 1;
+}
+
+/* credential:same(other) -> whether both hold the same keys or token */
+static int credential_same(lua_State *L)
+{
+    struct credential *self = check(L);
+    struct credential *other = luaL_checkudata(L, 2, CREDENTIAL);
+
+    lua_pushboolean(L, self->cred && other->cred &&
+                           csms_cred_same(self->cred, other->cred));
+    return 1;
+}
+
 /* credential:redact(text) -> text without the credential's secrets */
 static int credential_redact(lua_State *L)
 {
@@ -119,24 +181,28 @@ static int credential_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"redact", credential_redact},
-    {"uses_token", credential_uses_token},
-    {"temporary", credential_temporary},
-    {"close", credential_close},
-    {"__gc", credential_close},
-    {"__tostring", credential_tostring},
+    {"redact", credential_redact},         {"same", credential_same},
+    {"uses_token", credential_uses_token}, {"temporary", credential_temporary},
+    {"close", credential_close},           {"__gc", credential_close},
+    {"__tostring", credential_tostring},   {NULL, NULL},
+};
+
+static const luaL_Reg profile_methods[] = {
+    {"__gc", profile_gc},
     {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
     {"keys", credential_keys},
     {"token", credential_token},
+    {"profile", credential_profile},
     {NULL, NULL},
 };
 
 void lcsms_open_cred(lua_State *L)
 {
     lcsms_new_type(L, CREDENTIAL, methods);
+    lcsms_new_type(L, PROFILE, profile_methods);
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);
     lua_setfield(L, -2, "credential");

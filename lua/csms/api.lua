@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- The service's operations as data (csms-api.md 1.1). A new one is an entry here:
+-- The services' operations as data: csms (csms-api.md 1.1), whose entries are the
+-- client's methods, and what credentials need of others. A new one is an entry:
 --   method, path   {project} and {name} are replaced
 --   takes          what its second argument is called: a check in csms.arguments
 --   query          names of the opts that become the query, in this order
@@ -8,14 +9,14 @@
 --   fresh          sends over a new connection, because it is not idempotent
 --   actions        the IAM actions that it needs
 
-local M = {}
+local M = { csms = {}, iam = {}, metadata = {}, pod_identity = {} }
 
 local function secret(body)
     if type(body.secret) ~= "table" then return nil, "no secret" end
     return body.secret
 end
 
-M.backup = {
+M.csms.backup = {
     method = "POST",
     path = "/v1/{project}/secrets/{name}/backup",
     takes = "name",
@@ -30,7 +31,7 @@ M.backup = {
     },
 }
 
-M.restore = {
+M.csms.restore = {
     method = "POST",
     path = "/v1/{project}/secrets/restore",
     takes = "blob",
@@ -39,7 +40,7 @@ M.restore = {
     fresh = true,
 }
 
-M.show = {
+M.csms.show = {
     method = "GET",
     path = "/v1/{project}/secrets/{name}",
     takes = "name",
@@ -48,7 +49,7 @@ M.show = {
 }
 
 -- One page; csms.listing asks for the next ones.
-M.list = {
+M.csms.list = {
     method = "GET",
     path = "/v1/{project}/secrets",
     query = { "limit", "marker" },
@@ -58,6 +59,53 @@ M.list = {
         return { secrets = body.secrets, next_marker = page_info.next_marker }
     end,
     actions = { "csms:secret:list" },
+}
+
+-- ---- IAM (csms-api.md 4.3 and 4.4) ------------------------------------------
+
+M.iam.projects = {
+    method = "GET",
+    path = "/v3/projects",
+    query = { "name" },
+    read = function(body)
+        if type(body.projects) ~= "table" then return nil, "no list of projects" end
+        return body.projects
+    end,
+    actions = { "iam:projects:listProjects" },
+}
+
+-- The answer's token is a header, so whoever asks reads the answer itself.
+M.iam.token = {
+    method = "POST",
+    path = "/v3/auth/tokens",
+    body = function(login)
+        return {
+            auth = {
+                identity = {
+                    methods = { "password" },
+                    password = {
+                        user = {
+                            name = login.user, password = login.password,
+                            domain = { name = login.domain },
+                        },
+                    },
+                },
+                scope = { project = { id = login.project_id, name = login.project } },
+            },
+        }
+    end,
+}
+
+-- ---- the metadata service of an instance (4.2), and of a container (4.1) ----
+
+M.metadata.token = { method = "PUT", path = "/meta-data/latest/api/token" }
+M.metadata.keys = { method = "GET", path = "/openstack/latest/securitykey" }
+
+-- Its path is part of the URL that the platform names.
+M.pod_identity.keys = {
+    method = "POST",
+    path = "/",
+    body = function() return {} end,
 }
 
 return M

@@ -14,11 +14,13 @@ local REFUSAL = 60          -- seconds that a bad credential is not sent again
 local MAX_OFFSET = 24 * 3600
 local MAX_RENEWALS = 3      -- of one call
 
---- provider: where credentials come from. emit: function(event).
-function M.new(provider, emit)
+--- provider: where credentials come from. context: what it may use (see
+--- csms.credentials.source), `emit` among it.
+function M.new(provider, context)
     return setmetatable({
         provider = provider,
-        emit = emit,
+        context = context,
+        last = nil,     -- the credential that was used last
         offset = 0,     -- the service's clock less ours, in seconds
         proven = false, -- whether an answer has authenticated
         bad = nil,      -- the credential with the bad signature, and until when
@@ -26,10 +28,19 @@ function M.new(provider, emit)
     }, Auth)
 end
 
+local function ask(self, refused)
+    local credential, err = self.provider:get(refused, self.context)
+    if credential and self.last and credential ~= self.last then
+        self.context.emit { event = "renewed" }
+    end
+    self.last = credential or self.last
+    return credential, err
+end
+
 --- The credential to send now, or nil and an error of kind "credentials", or
 --- "auth" for one that was refused within the last minute.
 function Auth:credential(now)
-    local credential, err = self.provider:get()
+    local credential, err = ask(self)
     if not credential then
         if not errors.is_error(err) then
             err = errors.new("credentials", "the provider gave no credential: " .. tostring(err))
@@ -60,16 +71,15 @@ local function correct_clock(self, tries, reply)
     if math.abs(offset) > MAX_OFFSET then return false end
     tries.clock_corrected = true
     self.offset = offset
-    self.emit { event = "skew", seconds = offset }
+    self.context.emit { event = "skew", seconds = offset }
     return true
 end
 
 local function renew(self, tries, credential)
     if tries.renewals >= MAX_RENEWALS then return false end
-    local another = self.provider:get(credential)
+    local another = ask(self, credential)
     if not another or another == credential then return false end
     tries.renewals = tries.renewals + 1
-    self.emit { event = "renewed" }
     return true
 end
 

@@ -73,7 +73,7 @@ local function back_up(batch, item, call)
     if not good then return nil, err end
     if batch.shared.given_up then return nil, errors.copy(batch.shared.given_up) end
     local blob
-    blob, err = exchange.call(client, api.backup, call)
+    blob, err = exchange.call(client, api.csms.backup, call)
     -- What voids the credential voids it for all; the rest sends nothing.
     if err and (err.kind == "auth" or err.kind == "credentials") then
         batch.shared.given_up = err

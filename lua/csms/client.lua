@@ -14,6 +14,8 @@ local errors = require "csms.errors"
 local exchange = require "csms.exchange"
 local limiter = require "csms.limiter"
 local listing = require "csms.listing"
+local project = require "csms.project"
+local regions = require "csms.regions"
 local runtime = require "csms.runtime"
 
 local M = {}
@@ -23,24 +25,32 @@ Client.__index = Client
 
 local function endpoint_of(config)
     if config.endpoint then return config.endpoint end
-    if config.region then return "https://kms." .. config.region .. ".myhuaweicloud.com" end
+    if config.region then return regions.endpoint(config.region, configuration.variable) end
     return nil, errors.new("config", "no endpoint: set `region` (or CSMS_REGION), such as "
         .. "cn-north-4, or `endpoint` (or CSMS_ENDPOINT)")
 end
 
-local function make_origin(config)
-    local url, err = endpoint_of(config)
-    if not url then return nil, err end
+-- signing: what differs between CSMS and IAM, which is always signed plainly.
+local function make_origin(config, url, signing)
     local origin, problem = core.origin {
         url = url,
         ca_file = config.ca_file, proxy = config.proxy, allow_http = config.allow_http,
         http1 = config.http_version == "1.1",
         connect_timeout = config.connect_timeout, max_response = config.max_response,
-        signing = config.signing, region = config.region, service = config.signing_service,
+        signing = signing, region = config.region, service = config.signing_service,
         user_agent = config.user_agent or "csms/" .. core.version .. " (" .. _VERSION .. ")",
     }
     if not origin then return nil, errors.from_core(problem) end
     return origin
+end
+
+-- What the client's provider may use (csms.credentials.source).
+local function context_of(config, how_to_wait, emit)
+    return {
+        runtime = how_to_wait, emit = emit,
+        ca_file = config.ca_file, proxy = config.proxy,
+        region = config.region, iam_endpoint = config.iam_endpoint,
+    }
 end
 
 --- A client, or nil and an error of kind "config". No I/O; what the config
@@ -48,23 +58,38 @@ end
 function M.new(config, how_to_wait)
     local checked, err = configuration.client(config)
     if not checked then return nil, err end
-    local origin
-    origin, err = make_origin(checked)
+    local url, origin
+    url, err = endpoint_of(checked)
+    if not url then return nil, err end
+    origin, err = make_origin(checked, url, checked.signing)
     if not origin then return nil, err end
-    local own = not checked.credentials and credentials.env() or nil
+    local own = not checked.credentials and credentials.default() or nil
     local emit = checked.on_event or function() end
     local policy = checked.retry or configuration.default_retry()
+    how_to_wait = how_to_wait or runtime
     return setmetatable({
         config = checked,
         origin = origin,
+        credentials = checked.credentials or own,
         own_credentials = own,
-        auth = auth.new(checked.credentials or own, emit),
+        auth = auth.new(checked.credentials or own, context_of(checked, how_to_wait, emit)),
         budget = budget.new(policy.budget),
         limiter = limiter.new(checked.rate, policy.cap),
-        runtime = how_to_wait or runtime,
+        runtime = how_to_wait,
         emit = emit,
         in_flight = {}, -- transfers, as keys
     }, Client)
+end
+
+--- The origin of IAM, made when it is first needed; or nil and the error.
+function Client:iam_origin()
+    local err
+    if not self.iam then
+        local url = self.config.iam_endpoint or project.known(self.credentials, "iam_endpoint")
+            or regions.iam_endpoint(self.config.region)
+        self.iam, err = make_origin(self.config, url, nil)
+    end
+    return self.iam, err
 end
 
 --- Cancels what is in flight and wipes the keys that the client fetched itself.
@@ -82,32 +107,22 @@ function Client:__tostring()
     return ("csms client (%s%s)"):format(tostring(self.origin), self.closed and ", closed" or "")
 end
 
-local function project_of(self, project)
-    project = project or self.config.project
-    if not project then
-        return nil, errors.new("config", "no project: pass one, set `project`, or "
-            .. "HUAWEICLOUD_SDK_PROJECT_ID")
-    end
-    local good, err = arguments.project(project)
-    return good and project, err
-end
-
 -- What every kind of call needs: {project, timeout, retry}, or nil and the error.
-local function prepare(self, project, opts, check_opts)
+local function prepare(self, id, opts, check_opts)
     if self.closed then
         return nil, errors.new("config", "the client is closed; make another with csms.new")
     end
     local checked, err = check_opts(opts, self.config)
     if not checked then return nil, err end
-    checked.project, err = project_of(self, project)
+    checked.project, err = project.resolve(self, id, checked)
     if not checked.project then return nil, err end
     return checked
 end
 
-local function prepare_call(self, name, project, argument, opts)
-    local call, err = prepare(self, project, opts, configuration.call)
+local function prepare_call(self, name, id, argument, opts)
+    local call, err = prepare(self, id, opts, configuration.call)
     if not call then return nil, err end
-    local takes = api[name].takes
+    local takes = api.csms[name].takes
     local good
     good, err = arguments.argument(takes, argument, self.config.allow_periods)
     if not good then return nil, err end
@@ -117,37 +132,37 @@ local function prepare_call(self, name, project, argument, opts)
 end
 
 -- Adds what the error is about.
-local function failed(err, project, name)
-    err.project, err.name = err.project or project, err.name or name
+local function failed(err, id, name)
+    err.project, err.name = err.project or id, err.name or name
     return nil, err
 end
 
-local function run(self, name, project, argument, opts)
-    local call, err = prepare_call(self, name, project, argument, opts)
+local function run(self, name, id, argument, opts)
+    local call, err = prepare_call(self, name, id, argument, opts)
     if not call then
-        return failed(err, project, api[name].takes == "name" and argument or nil)
+        return failed(err, id, api.csms[name].takes == "name" and argument or nil)
     end
     local result
-    result, err = exchange.call(self, api[name], call)
+    result, err = exchange.call(self, api.csms[name], call)
     if err then return failed(err, call.project, call.name) end
     return result
 end
 
 -- Every operation of the api table is a method, except for one page of a list.
-for name, operation in pairs(api) do
+for name, operation in pairs(api.csms) do
     if operation.takes then
-        Client[name] = function(self, project, argument, opts)
-            arguments.check_types(operation.takes, project, argument, opts, 2)
-            return run(self, name, project, argument, opts)
+        Client[name] = function(self, id, argument, opts)
+            arguments.check_types(operation.takes, id, argument, opts, 2)
+            return run(self, name, id, argument, opts)
         end
     end
 end
 
 --- An array of secret tables, all pages; or nil and the error.
-function Client:list(project, opts)
-    arguments.check_types(nil, project, nil, opts, 2)
-    local call, err = prepare_call(self, "list", project, nil, opts)
-    if not call then return failed(err, project) end
+function Client:list(id, opts)
+    arguments.check_types(nil, id, nil, opts, 2)
+    local call, err = prepare_call(self, "list", id, nil, opts)
+    if not call then return failed(err, id) end
     local secrets = {}
     for page, page_err in listing.pages(self, call) do
         if page_err then return failed(page_err, call.project) end
@@ -158,19 +173,19 @@ end
 
 --- Backs up the secrets of these names: a report (design 2.1), or nil and the
 --- error where nothing could be tried. Duplicate names count once.
-function Client:backup_many(project, names, opts)
-    arguments.check_types(nil, project, nil, nil, 2)
+function Client:backup_many(id, names, opts)
+    arguments.check_types(nil, id, nil, nil, 2)
     arguments.check_names(names, opts, 2)
-    local job, err = prepare(self, project, opts, configuration.batch)
-    if not job then return failed(err, project) end
+    local job, err = prepare(self, id, opts, configuration.batch)
+    if not job then return failed(err, id) end
     return batch.many(self, job, names)
 end
 
 --- Backs up all secrets of the project, while it lists them: as above.
-function Client:backup_all(project, opts)
-    arguments.check_types(nil, project, nil, opts, 2)
-    local job, err = prepare(self, project, opts, configuration.batch_all)
-    if not job then return failed(err, project) end
+function Client:backup_all(id, opts)
+    arguments.check_types(nil, id, nil, opts, 2)
+    local job, err = prepare(self, id, opts, configuration.batch_all)
+    if not job then return failed(err, id) end
     return batch.all(self, job)
 end
 

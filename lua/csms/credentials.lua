@@ -2,92 +2,35 @@
 -- Where keys come from. A provider is an object with get([refused]) ->
 -- credential | nil, err; `refused` is a credential that a 401 voided, and a
 -- provider that returns it again cannot renew. Keys go into a C credential at
--- once; no table here keeps them.
+-- once; no table here keeps them. A client passes its context as a second
+-- argument (csms.credentials.source), and a third result of get() tells a chain
+-- that the source has nothing to offer.
 
-local config = require "csms.config"
-local core = require "csms.core"
-local errors = require "csms.errors"
+local chain = require "csms.credentials.chain"
+local fixed = require "csms.credentials.fixed"
+local metadata = require "csms.credentials.metadata"
+local password = require "csms.credentials.password"
+local pod_identity = require "csms.credentials.pod_identity"
+local profile = require "csms.credentials.profile"
 
-local M = {}
+local M = {
+    static = fixed.static,
+    token = fixed.token,
+    env = fixed.env,
+    profile = profile.new,
+    metadata = metadata.new,
+    pod_identity = pod_identity.new,
+    password = password.new,
+    chain = chain.new,
+}
 
-local Fixed = { __name = "csms.provider" }
-Fixed.__index = Fixed
-
---- The credential that it was made with, always the same; or nil and the error
---- of kind "credentials" that says what is missing.
-function Fixed:get()
-    if self.credential then return self.credential end
-    return nil, errors.new("credentials", self.problem)
-end
-
---- Wipes the keys. Later calls of get() answer an error.
-function Fixed:close()
-    if self.credential then self.credential:close() end
-    self.credential = nil
-    self.problem = "credentials." .. self.source .. ": the provider is closed"
-end
-
-function Fixed:__tostring()
-    local what = tostring(self.credential or self.problem)
-    return ("csms credentials.%s (%s)"):format(self.source, what)
-end
-
-local function fixed(source, credential, problem)
-    return setmetatable({ source = source, credential = credential, problem = problem }, Fixed)
-end
-
-local STATIC = { ak = { "string" }, sk = { "string" }, security_token = { "string" } }
-
---- Keys in the program's own hands: static{ak =, sk = [, security_token =]}.
-function M.static(keys)
-    if type(keys) ~= "table" then
-        error("bad argument #1: keys (table) expected, got " .. type(keys), 2)
-    end
-    local given, err = config.provider("static", keys, STATIC)
-    if not given then return nil, err end
-    for _, key in ipairs { "ak", "sk" } do
-        if not given[key] then
-            return nil, errors.new("config", "credentials.static: '" .. key .. "' is missing")
-        end
-    end
-    local credential, problem = core.credential.keys(given.ak, given.sk, given.security_token)
-    if not credential then return nil, errors.from_core(problem) end
-    return fixed("static", credential)
-end
-
---- An X-Auth-Token, scoped to the project, from IAM.
-function M.token(token)
-    if type(token) ~= "string" then
-        error("bad argument #1: token (string) expected, got " .. type(token), 2)
-    end
-    local credential, problem = core.credential.token(token)
-    if not credential then return nil, errors.from_core(problem) end
-    return fixed("token", credential)
-end
-
-local function credential_of(variable)
-    local token = variable("CSMS_AUTH_TOKEN")
-    if token then return core.credential.token(token) end
-    local ak, sk = variable("HUAWEICLOUD_SDK_AK"), variable("HUAWEICLOUD_SDK_SK")
-    if ak and sk then
-        return core.credential.keys(ak, sk, variable("HUAWEICLOUD_SDK_SECURITY_TOKEN"))
-    end
-    if ak or sk then
-        local missing = ak and "HUAWEICLOUD_SDK_SK" or "HUAWEICLOUD_SDK_AK"
-        return nil, { message = missing .. " is not set" }
-    end
-    return nil, { message = "neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor "
-        .. "CSMS_AUTH_TOKEN is set" }
-end
-
---- The environment, read now: CSMS_AUTH_TOKEN, else HUAWEICLOUD_SDK_AK and _SK
---- with HUAWEICLOUD_SDK_SECURITY_TOKEN. What is missing shows at get().
--- getenv: for specs; os.getenv otherwise.
-function M.env(getenv)
-    local credential, problem = credential_of(function(name)
-        return config.variable(name, getenv)
-    end)
-    return fixed("env", credential, problem and "credentials.env: " .. problem.message)
+--- What a client without `credentials` uses: env, profile, pod_identity,
+--- metadata, as the environment says now.
+function M.default(getenv)
+    return chain.new {
+        fixed.env(getenv), profile.new(nil, getenv), pod_identity.new(getenv),
+        metadata.new(getenv),
+    }
 end
 
 return M

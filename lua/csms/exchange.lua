@@ -2,6 +2,7 @@
 -- One operation on behalf of a client: build the request, send it signed, read
 -- the answer; csms.retry decides how often.
 
+local dates = require "csms.dates"
 local errors = require "csms.errors"
 local json = require "csms.json"
 local retry = require "csms.retry"
@@ -37,7 +38,7 @@ local function note_facts(client, call, transfer, answer, err)
     local date = answer.header("Date")
     local time = client.runtime.time()
     call.request_id = errors.request_id(answer)
-    call.reply = { server_time = date and throttling.parse_date(date), local_time = time }
+    call.reply = { server_time = date and dates.parse_http(date), local_time = time }
     if err and err.kind == "throttled" then
         call.stated = throttling.read(answer.header, err.message, time)
     end
@@ -100,6 +101,7 @@ function M.call(client, operation, call)
     end
     local result, err = retry.run(client, call, function(timeout)
         local problem
+        client.auth.context.time_left = timeout -- of a source that has to fetch
         credential, problem = client.auth:credential(runtime.now())
         if not credential then return nil, problem end
         request.timeout = timeout

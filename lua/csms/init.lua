@@ -72,7 +72,7 @@ function M.backup_all(project, opts)
     return self:backup_all(project, opts)
 end
 
-for name, operation in pairs(api) do
+for name, operation in pairs(api.csms) do
     M[name] = operation.takes and function(project, argument, opts)
         arguments.check_types(operation.takes, project, argument, opts, 2)
         local self, err = default_client()

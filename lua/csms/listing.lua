@@ -19,7 +19,7 @@ function M.pages(client, call)
     return function()
         if ended then return nil end
         call.query = { limit = PAGE, marker = marker }
-        local page, err = exchange.call(client, api.list, call)
+        local page, err = exchange.call(client, api.csms.list, call)
         if not page then
             ended = true
             return false, err

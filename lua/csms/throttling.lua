@@ -3,40 +3,21 @@
 -- 10.2.3), and the window in the gateway's text (csms-api.md 6.3):
 -- "limit:20,time:1 second", also minute, hour, day, or the limit alone.
 
+local dates = require "csms.dates"
+
 local M = {}
 
 local SECONDS = { second = 1, minute = 60, hour = 3600, day = 86400 }
-local MONTHS = {
-    Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6,
-    Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12,
-}
-
--- Days since 1970 of a date of the Gregorian calendar.
-local function days(year, month, day)
-    if month <= 2 then year, month = year - 1, month + 12 end
-    local leaps = math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
-    return 365 * year + leaps + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
-end
-
---- Seconds since 1970 of an HTTP date ("Sat, 21 Nov 2026 16:00:00 GMT"), or nil.
-function M.parse_date(text)
-    local day, month, year, hour, minute, second =
-        text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
-    if not (day and MONTHS[month]) then return nil end
-    return days(tonumber(year), MONTHS[month], tonumber(day)) * 86400
-        + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second)
-end
-
 -- A date counts from the answer's own Date, so that no clock matters but the
 -- server's; without one, from ours.
 local function retry_after(header, time)
     local value = header("Retry-After")
     if not value then return nil end
     if value:find("^%d+$") then return tonumber(value) end
-    local at = M.parse_date(value)
+    local at = dates.parse_http(value)
     if not at then return nil end
     local date = header("Date")
-    return math.max(0, at - (date and M.parse_date(date) or time))
+    return math.max(0, at - (date and dates.parse_http(date) or time))
 end
 
 -- A limit without a time is a limit a second: the service's own figures are.

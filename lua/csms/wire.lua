@@ -31,7 +31,7 @@ local HEADERS = { "Content-Type", "application/json" }
 function M.build(operation, call)
     return {
         method = operation.method,
-        target = call.target or target(operation, call),
+        target = call.target or target(operation, call), -- "/path?query", encoded
         headers = call.headers or HEADERS,
         body = operation.body and json.encode(operation.body(call.argument)) or nil,
         project = call.project,

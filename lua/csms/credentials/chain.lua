@@ -1,0 +1,69 @@
+-- SPDX-License-Identifier: MIT
+-- Several sources in order: the first that has something is asked from then on.
+
+local errors = require "csms.errors"
+local source = require "csms.credentials.source"
+
+local M = {}
+
+local Chain = { __name = "csms.provider" }
+Chain.__index = Chain
+
+-- A source that is there but failed ends the search: another one's keys may be
+-- another user's.
+local function choose(self, refused, context)
+    local said = {}
+    for _, provider in ipairs(self.providers) do
+        local credential, err, absent = provider:get(refused, context)
+        if credential then
+            self.chosen = provider
+            return credential
+        end
+        if not absent then return nil, err end
+        said[#said + 1] = err.message
+    end
+    local message = "no source has credentials: " .. table.concat(said, "; ")
+    return nil, errors.new("credentials", message), true
+end
+
+function Chain:get(refused, context)
+    if self.closed then return source.fail("chain", "the provider is closed") end
+    if self.chosen then return self.chosen:get(refused, context) end
+    return choose(self, refused, context)
+end
+
+--- What the chosen source knows of the project and of IAM.
+function Chain:knows(field)
+    return self.chosen and self.chosen[field]
+end
+
+--- Closes every source that can be.
+function Chain:close()
+    for _, provider in ipairs(self.providers) do
+        if provider.close then provider:close() end
+    end
+    self.closed = true
+end
+
+function Chain:__tostring()
+    return ("csms credentials.chain (%s)"):format(tostring(self.chosen or "nothing chosen yet"))
+end
+
+--- chain{provider, ...}: in the order in which they are asked.
+function M.new(providers)
+    if type(providers) ~= "table" then
+        error("bad argument #1: list of providers expected, got " .. type(providers), 2)
+    end
+    local copy = {}
+    for index, provider in ipairs(providers) do
+        if type(provider) ~= "table" or type(provider.get) ~= "function" then
+            return nil, errors.new("config", ("credentials.chain: element %d is no provider")
+                :format(index))
+        end
+        copy[index] = provider
+    end
+    if #copy == 0 then return nil, errors.new("config", "credentials.chain: the list is empty") end
+    return setmetatable({ providers = copy }, Chain)
+end
+
+return M

@@ -1,0 +1,97 @@
+-- SPDX-License-Identifier: MIT
+-- An IAM user's name and password: IAM gives a token for a project, which lives
+-- 24 hours (csms-api.md 4.3).
+
+local api = require "csms.api"
+local config = require "csms.config"
+local core = require "csms.core"
+local dates = require "csms.dates"
+local errors = require "csms.errors"
+local json = require "csms.json"
+local regions = require "csms.regions"
+local renewing = require "csms.credentials.renewing"
+local source = require "csms.credentials.source"
+
+local M = {}
+
+local TIMEOUT = 30
+
+local SCHEMA = {
+    domain = { "string" }, user = { "string" }, password = { "string" },
+    project = { "string" }, project_id = { "string" }, iam_endpoint = { "string" },
+}
+
+local function fail(message)
+    return source.fail("password", message)
+end
+
+local function read_token(self, answer)
+    if answer.status == 401 then
+        return fail("IAM refused the user; check domain (the account), user and password")
+    end
+    if answer.status ~= 201 then
+        local found = errors.read_body(answer.body)
+        return fail(("IAM gave no token (status %d, code %s); check domain and project")
+            :format(answer.status, tostring(found.code)))
+    end
+    local text = answer.header("X-Subject-Token")
+    if not text then return fail("IAM's answer has no X-Subject-Token; check iam_endpoint") end
+    local body = json.decode(answer.body)
+    local token = type(body) == "table" and type(body.token) == "table" and body.token or {}
+    local expires = type(token.expires_at) == "string" and dates.parse_iso(token.expires_at)
+    if not expires then return fail("IAM's answer has no expires_at") end
+    self.project_id = type(token.project) == "table" and token.project.id or nil
+    local credential, problem = core.credential.token(text)
+    if not credential then return fail(problem.message) end
+    return credential, expires
+end
+
+local function life_of(expires, answer, context)
+    local date = answer.header("Date")
+    return expires - (date and dates.parse_http(date) or context.runtime.time())
+end
+
+local function fetch(self, context)
+    local origin, err = source.origin("password", {
+        url = self.iam_endpoint or context.iam_endpoint or regions.iam_endpoint(context.region),
+        ca_file = context.ca_file or self.ca_file, proxy = context.proxy, connect_timeout = 5,
+        max_response = 1024 * 1024,
+    })
+    if not origin then return nil, err end
+    return source.request({
+        source = "password", origin = origin, operation = api.iam.token, timeout = TIMEOUT,
+        call = { argument = self.login() },
+    }, context, function(answer)
+        local credential, expires, absent = read_token(self, answer)
+        if not credential then return nil, expires, absent end
+        return credential, life_of(expires, answer, context)
+    end)
+end
+
+--- password{domain =, user =, password =, project = | project_id =
+--- [, iam_endpoint =]}: domain is the account's name, project a name such as the
+--- region's.
+function M.new(login, getenv)
+    if type(login) ~= "table" then
+        error("bad argument #1: login (table) expected, got " .. type(login), 2)
+    end
+    local given, err = config.provider("password", login, SCHEMA)
+    if not given then return nil, err end
+    for _, key in ipairs { "domain", "user", "password" } do
+        if not given[key] then
+            return nil, errors.new("config", "credentials.password: '" .. key .. "' is missing")
+        end
+    end
+    if not (given.project or given.project_id) then
+        return nil, errors.new("config", "credentials.password: 'project' or 'project_id' is "
+            .. "missing; a token for CSMS is scoped to a project")
+    end
+    return renewing.new("password", fetch, {
+        iam_endpoint = given.iam_endpoint
+            or config.variable("HUAWEICLOUD_SDK_IAM_ENDPOINT", getenv),
+        ca_file = config.variable("CSMS_CA_FILE", getenv),
+        login = function() return given end, -- not a field: nothing prints it
+    })
+end
+
+return M

@@ -1,0 +1,82 @@
+-- SPDX-License-Identifier: MIT
+-- Temporary keys of a container (csms-api.md 4.1, pod identity): the platform
+-- names a URL and a file with the text that authorizes.
+
+local api = require "csms.api"
+local config = require "csms.config"
+local json = require "csms.json"
+local metadata = require "csms.credentials.metadata"
+local renewing = require "csms.credentials.renewing"
+local source = require "csms.credentials.source"
+
+local M = {}
+
+local URI = "HC_CONTAINER_CREDENTIALS_FULL_URI"
+local FILE = "HC_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+local TIMEOUT = 5
+
+local function fail(message, absent)
+    return source.fail("pod_identity", message, absent)
+end
+
+-- The platform replaces the file from time to time, so it is read each time.
+local function read_authorization(path)
+    local file = io.open(path, "rb")
+    local text = file and file:read("*a")
+    if file then file:close() end
+    if not text then return fail(path .. " (" .. FILE .. ") cannot be read") end
+    return (text:gsub("%s+$", ""))
+end
+
+local function split(uri)
+    local base, target = uri:match("^(https?://[^/?#]+)([^#]*)")
+    return base, target ~= "" and target or "/"
+end
+
+local function origin_of(self, context)
+    local base = split(self.uri)
+    if not base then return fail(URI .. " is not a URL") end
+    return source.origin("pod_identity", {
+        url = base, allow_http = base:find("^http://169%.254%.") ~= nil, no_proxy = true,
+        connect_timeout = TIMEOUT, max_response = 65536, ca_file = context.ca_file,
+    })
+end
+
+local function read_answer(answer, context)
+    if answer.status ~= 200 then
+        return fail("the credentials endpoint answered status " .. answer.status
+            .. "; check the pod's service account")
+    end
+    local body = json.decode(answer.body)
+    local found = type(body) == "table" and (body.credential or body.credentials or body)
+    return metadata.read_credential("pod_identity", found, answer, context)
+end
+
+local function fetch(self, context)
+    if not (self.uri and self.file) then
+        return fail(URI .. " and " .. FILE .. " are not both set", true)
+    end
+    local authorization, err = read_authorization(self.file)
+    if not authorization then return nil, err end
+    local origin
+    origin, err = origin_of(self, context)
+    if not origin then return nil, err end
+    local _, target = split(self.uri)
+    return source.request({
+        source = "pod_identity", origin = origin, operation = api.pod_identity.keys,
+        timeout = TIMEOUT,
+        call = {
+            target = target,
+            headers = { "Content-Type", "application/json", "Authorization", authorization },
+        },
+    }, context, function(answer) return read_answer(answer, context) end)
+end
+
+--- As the environment says now.
+function M.new(getenv)
+    return renewing.new("pod_identity", fetch, {
+        uri = config.variable(URI, getenv), file = config.variable(FILE, getenv),
+    })
+end
+
+return M

@@ -1,0 +1,103 @@
+-- SPDX-License-Identifier: MIT
+-- A source whose credentials expire. One that is due is renewed by the first
+-- call that notices, while others go on with the old one; one that has expired
+-- holds everybody until the one request for another is answered.
+
+local source = require "csms.credentials.source"
+
+local M = {}
+
+local Renewing = { __name = "csms.provider" }
+Renewing.__index = Renewing
+
+local EARLY = 40 * 60   -- seconds before expiry, as the official SDKs have it,
+local SHARE = 0.5       -- but no more than this share of the life
+local JITTER = 0.2      -- of that, so that a fleet does not renew in step
+local MARGIN = 30       -- seconds before expiry after which it is not used
+local RETRY = 60        -- seconds between failing renewals
+
+--- name: for messages. fetch(context): credential, seconds it lives, or nil and
+--- the error and whether the source is absent.
+-- fields: what the source itself needs to know.
+function M.new(name, fetch, fields)
+    local self = fields or {}
+    self.source, self.fetch = name, fetch
+    self.made = setmetatable({}, { __mode = "k" }) -- every credential, to wipe them
+    return setmetatable(self, Renewing)
+end
+
+local function keep(self, context, credential, life)
+    local runtime = context.runtime
+    local now = runtime.now()
+    self.made[credential] = true
+    if self.credential and self.credential:same(credential) then
+        credential:close() -- the same keys: whoever refused them need not know
+    else
+        self.credential = credential
+    end
+    local early = math.min(EARLY, life * SHARE)
+    self.renew_at = now + life - early * (1 + JITTER * (2 * runtime.random() - 1))
+    self.expires_at = now + life
+end
+
+local function renew(self, context)
+    local credential, life, absent = self.fetch(self, context)
+    if not credential then
+        self.err, self.absent = life, absent
+        return false
+    end
+    if self.closed then
+        credential:close()
+        return false
+    end
+    self.err, self.absent = nil, nil
+    keep(self, context, credential, life)
+    return true
+end
+
+-- One that is due but still good: whoever comes first tries, nobody waits.
+local function renew_early(self, context)
+    if self.renewing then return end
+    self.renewing = true
+    local good, renewed = pcall(renew, self, context)
+    self.renewing = false
+    if not good then error(renewed, 0) end
+    if not renewed then
+        local runtime = context.runtime
+        self.renew_at = runtime.now() + RETRY * (0.5 + runtime.random())
+        context.emit { event = "warning", message = "renewal failed, the old credential is used "
+            .. "on: " .. tostring(self.err) }
+    end
+end
+
+--- A credential that is good for a while; see csms.credentials.
+function Renewing:get(refused, context)
+    if self.closed then return source.fail(self.source, "the provider is closed") end
+    context = source.context(context)
+    local now = context.runtime.now()
+    local usable = self.credential and self.credential ~= refused
+        and now < self.expires_at - math.min(MARGIN, self.expires_at - self.renew_at)
+    if usable then
+        if now >= self.renew_at then renew_early(self, context) end
+        return self.credential
+    end
+    local old = self.credential
+    context.runtime:once(self, function()
+        if self.credential == old then renew(self, context) end
+    end)
+    if self.err then return nil, self.err, self.absent end
+    return self.credential
+end
+
+--- Wipes every credential that it has given out.
+function Renewing:close()
+    for credential in pairs(self.made) do credential:close() end
+    self.credential, self.closed = nil, true
+end
+
+function Renewing:__tostring()
+    local what = self.credential and tostring(self.credential) or "nothing fetched yet"
+    return ("csms credentials.%s (%s)"):format(self.source, what)
+end
+
+return M

@@ -1,0 +1,55 @@
+-- SPDX-License-Identifier: MIT
+-- What the sources of credentials share: their errors, their requests, and the
+-- context that a client gives them.
+
+local core = require "csms.core"
+local errors = require "csms.errors"
+local runtime = require "csms.runtime"
+local wire = require "csms.wire"
+
+local M = {}
+
+-- Of a provider that is used without a client.
+local ALONE = { runtime = runtime, emit = function() end }
+
+--- {runtime, emit, ca_file, proxy, region, time_left}: the client's, or one for
+--- a provider that is used alone.
+function M.context(context)
+    return context or ALONE
+end
+
+--- nil and an error of kind "credentials" that names the source.
+-- absent: the source has nothing, so that a chain asks the next one.
+function M.fail(source, message, absent, cause)
+    local err = errors.new("credentials", ("credentials.%s: %s"):format(source, message),
+        { cause = cause })
+    return nil, err, absent
+end
+
+--- An origin for a source's requests, or nil and the error.
+-- options: as csms.core.origin takes them.
+function M.origin(source, options)
+    options.user_agent = "csms/" .. core.version
+    local origin, problem = core.origin(options)
+    if not origin then return M.fail(source, problem.message) end
+    return origin
+end
+
+--- Sends one request: read(answer) -> result..., or nil and the error; both may
+--- look at the answer's headers.
+-- request: {source, origin, operation, call, timeout}
+function M.request(request, context, read)
+    local built = wire.build(request.operation, request.call)
+    built.timeout = math.min(request.timeout, context.time_left or request.timeout)
+    built.time = context.runtime.time()
+    local answer, err, transfer = wire.send(context.runtime, request.origin, nil, built)
+    if not answer then
+        if transfer then transfer:close() end
+        return M.fail(request.source, err.message, true, err.cause)
+    end
+    local first, second, third = read(answer)
+    transfer:close()
+    return first, second, third
+end
+
+return M

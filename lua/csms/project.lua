@@ -1,0 +1,78 @@
+-- SPDX-License-Identifier: MIT
+-- Which project a call is about: the one it names, the config's, the one that
+-- the credentials belong to, or the one that IAM has for the region.
+
+local api = require "csms.api"
+local arguments = require "csms.arguments"
+local errors = require "csms.errors"
+local exchange = require "csms.exchange"
+
+local M = {}
+
+--- What a provider knows besides its keys ("project_id", "iam_endpoint"), or nil.
+function M.known(provider, field)
+    if type(provider.knows) == "function" then return provider:knows(field) end
+    return provider[field]
+end
+
+local function region_of(client)
+    return client.config.region or tostring(client.origin):match("//kms%.([%w-]+)%.my")
+end
+
+local function list_ids(projects)
+    local ids = {}
+    for _, item in ipairs(projects) do ids[#ids + 1] = tostring(item.id) end
+    return table.concat(ids, ", ")
+end
+
+-- csms-api.md 4.4: signed without X-Project-Id.
+local function ask_iam(client, region, call)
+    local origin, err = client:iam_origin()
+    if not origin then return nil, err end
+    local projects
+    projects, err = exchange.call(client, api.iam.projects, {
+        operation = "projects", origin = origin, query = { name = region },
+        timeout = call.timeout, deadline = call.deadline, retry = call.retry,
+    })
+    if not projects then return nil, err end
+    if #projects == 1 and type(projects[1].id) == "string" then return projects[1].id end
+    local found = #projects == 0 and "no project"
+        or #projects .. " projects: " .. list_ids(projects)
+    return nil, errors.new("config", ("IAM has %s for region %s; name the one to use as `project` "
+        .. "(or HUAWEICLOUD_SDK_PROJECT_ID)"):format(found, region))
+end
+
+-- Once for all calls that ask at the same time; kept for the client's life.
+local function look_up(client, call)
+    local region = region_of(client)
+    if not region then
+        return nil, errors.new("config", "no project: pass one, set `project` or "
+            .. "HUAWEICLOUD_SDK_PROJECT_ID, or set `region`, so that it can be looked up")
+    end
+    local err
+    client.runtime:once(client.config, function()
+        if not client.project then client.project, err = ask_iam(client, region, call) end
+        client.project_error = err
+    end)
+    return client.project, client.project_error
+end
+
+--- The id to use for a call, or nil and the error. May ask the credentials'
+--- source and IAM.
+-- id: what the caller said, perhaps nil. call: {timeout, deadline, retry}.
+function M.resolve(client, id, call)
+    id = id or client.config.project
+    if not id then
+        local credential, err = client.auth:credential(client.runtime.now())
+        if not credential then return nil, err end
+        id = M.known(client.credentials, "project_id")
+        if not id then
+            id, err = look_up(client, call)
+            if not id then return nil, err end
+        end
+    end
+    local good, err = arguments.project(id)
+    return good and id, err
+end
+
+return M
