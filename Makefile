@@ -132,7 +132,7 @@ lint: build-packages
 	clang-format --dry-run -Werror src/*.[ch] spec/support/*.c
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability \
-		--suppress=missingIncludeSystem -D__GNUC__ src
+		--suppress=missingIncludeSystem -D__GNUC__ -DLUA_VERSION_NUM=504 src
 	printf '%s\n' src/*.c | xargs -P 4 -I {} clang-tidy --quiet {} -- \
 		-std=c11 -D_GNU_SOURCE $(LUA_INC_5.4) $(LIBS_CFLAGS)
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang all

@@ -23,6 +23,9 @@ struct csms_cred {
 static int copy_part(struct csms_buf *part, const char *what,
                      struct csms_span text, struct csms_err *err)
 {
+    if (text.len > MAX_PART)
+        return csms_err_set(err, CSMS_CONFIG, "%s is over %d bytes", what,
+                            MAX_PART);
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
 

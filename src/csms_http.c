@@ -224,13 +224,15 @@ static void add_pending(void)
     }
 }
 
-static void remove_cancelled(void)
+/* Returns how many ended. */
+static size_t remove_cancelled(void)
 {
+    size_t count = 0;
     struct csms_transfer *transfer = NULL;
     struct csms_transfer *next = NULL;
 
     if (!atomic_exchange(&engine.cancel_asked, false))
-        return;
+        return 0;
     /* Only the driver takes from the active list, so no lock to walk it. */
     for (transfer = TAILQ_FIRST(&engine.active); transfer; transfer = next) {
         next = TAILQ_NEXT(transfer, link);
@@ -239,7 +241,9 @@ static void remove_cancelled(void)
         (void)curl_multi_remove_handle(engine.multi, transfer->easy);
         keep_easy(csms_transfer_abort(transfer));
         deliver(transfer, &engine.active);
+        count++;
     }
+    return count;
 }
 
 /* Returns how many ended. */
@@ -265,23 +269,29 @@ static size_t collect(void)
 }
 
 /* libcurl's multi handle is broken: nothing in it will ever end by itself. */
-static void fail_all(void)
+static size_t fail_all(void)
 {
     struct csms_transfer *transfer = NULL;
+    size_t count = 0;
 
-    while ((transfer = TAILQ_FIRST(&engine.active)))
+    while ((transfer = TAILQ_FIRST(&engine.active))) {
         finish(transfer, CURLE_OUT_OF_MEMORY);
+        count++;
+    }
+    return count;
 }
 
+/* Returns how many ended. */
 static size_t perform(void)
 {
+    size_t count = 0;
     int running = 0;
 
     add_pending();
-    remove_cancelled();
+    count = remove_cancelled();
     if (curl_multi_perform(engine.multi, &running) != CURLM_OK)
-        fail_all();
-    return collect();
+        count += fail_all();
+    return count + collect();
 }
 
 /* ---- SIGPIPE ---------------------------------------------------------- */

@@ -200,8 +200,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     size_t len = size * count;
 
     /* A status line starts an answer; 1xx ones come before the real one. */
-    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0)
+    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
         transfer->answer = transfer->head.len;
+        transfer->head_whole = false;
+    }
+    if (data[0] == '\r' || data[0] == '\n')
+        transfer->head_whole = true;
     return csms_buf_append(&transfer->head, data, len) ? len : 0;
 }
 
@@ -478,7 +482,6 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
                                                : "the system's");
         break;
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         csms_err_set(err, CSMS_CONFIG, "libcurl refuses to speak to %s",
                      transfer->origin->base);
         break;
@@ -515,6 +518,9 @@ CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
                           &pretransfer) != CURLE_OK)
         pretransfer = 1; /* unknown: it may have been sent */
     transfer->sent = pretransfer > 0;
+    /* libcurl takes an end within the headers for the end of them. */
+    if (code == CURLE_OK && !transfer->head_whole)
+        code = CURLE_PARTIAL_FILE;
     if (code != CURLE_OK)
         fail(transfer, code);
     return release_easy(transfer);

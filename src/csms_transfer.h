@@ -30,6 +30,7 @@ struct csms_transfer {
 
     struct csms_buf head; /* header lines; of the last answer from `answer` */
     size_t answer;
+    bool head_whole; /* the empty line after it has come */
     struct csms_buf body;
     long status;
     long port;

@@ -141,6 +141,15 @@ static int credential_redact(lua_State *L)
     return 1;
 }
 
+/* is_open(value) -> whether it is a credential that has not been closed */
+static int credential_is_open(lua_State *L)
+{
+    struct credential *self = luaL_testudata(L, 1, CREDENTIAL);
+
+    lua_pushboolean(L, self && self->cred);
+    return 1;
+}
+
 /* credential:uses_token() -> true for an X-Auth-Token */
 static int credential_uses_token(lua_State *L)
 {
@@ -196,6 +205,7 @@ static const luaL_Reg functions[] = {
     {"keys", credential_keys},
     {"token", credential_token},
     {"profile", credential_profile},
+    {"is_open", credential_is_open},
     {NULL, NULL},
 };
 

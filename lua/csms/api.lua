@@ -11,6 +11,10 @@
 
 local M = { csms = {}, iam = {}, metadata = {}, pod_identity = {} }
 
+local function is_list(value)
+    return type(value) == "table" and (#value > 0 or next(value) == nil)
+end
+
 local function secret(body)
     if type(body.secret) ~= "table" then return nil, "no secret" end
     return body.secret
@@ -54,7 +58,10 @@ M.csms.list = {
     path = "/v1/{project}/secrets",
     query = { "limit", "marker" },
     read = function(body)
-        if type(body.secrets) ~= "table" then return nil, "no list of secrets" end
+        if not is_list(body.secrets) then return nil, "no list of secrets" end
+        for _, item in ipairs(body.secrets) do
+            if type(item) ~= "table" then return nil, "a list with what is no secret" end
+        end
         local page_info = type(body.page_info) == "table" and body.page_info or {}
         return { secrets = body.secrets, next_marker = page_info.next_marker }
     end,

@@ -3,6 +3,7 @@
 -- a clock that is off is corrected, a stale credential is renewed, and a bad
 -- signature is never sent twice, because five in a row lock the key.
 
+local core = require "csms.core"
 local errors = require "csms.errors"
 
 local M = {}
@@ -30,6 +31,9 @@ end
 
 local function ask(self, refused)
     local credential, err = self.provider:get(refused, self.context)
+    if credential and not core.credential.is_open(credential) then
+        credential, err = nil, "it is no open credential; return csms.credentials.static{...}:get()"
+    end
     if credential and self.last and credential ~= self.last then
         self.context.emit { event = "renewed" }
     end

@@ -34,12 +34,17 @@ local function region_id(value)
     return value:find("^[a-z0-9-]+$") ~= nil, "must be a region id such as cn-north-4"
 end
 
+local function provider(value)
+    return type(value.get) == "function", "must be a provider: csms.credentials.static{...}, "
+        .. "or an object with a method get"
+end
+
 -- key = { type, default, env = variable that fills it in, check = function }
 local CLIENT = {
     endpoint = { "string", env = "CSMS_ENDPOINT" },
     region = { "string", env = "CSMS_REGION", check = region_id },
     project = { "string", env = "HUAWEICLOUD_SDK_PROJECT_ID" },
-    credentials = { "table" },
+    credentials = { "table", check = provider },
     iam_endpoint = { "string", env = "HUAWEICLOUD_SDK_IAM_ENDPOINT" },
     connect_timeout = { "number", 5, check = positive },
     timeout = { "number", 30, check = positive },
@@ -117,6 +122,9 @@ local function check_value(what, key, value, rule)
     end
     if expected ~= "any" and type(value) ~= expected then
         return refuse(what, key, ("must be a %s, not a %s"):format(expected, type(value)))
+    end
+    if expected == "string" and value:find("%c") then
+        return refuse(what, key, "holds a control character; check for a stray newline")
     end
     if rule.check then
         local good, problem = rule.check(value)

@@ -9,24 +9,33 @@ local M = {}
 
 local Error = { __name = "csms.error" }
 
+-- Printable, on one line and not too long, whoever the text is from.
+local function printable(text, max)
+    text = text:gsub("%c+", " ")
+    if #text <= max then return text end
+    return text:sub(1, max):gsub("[\128-\255]*$", "") .. "..."
+end
+
 --- One line, without secrets: what happened, then what tells it apart.
 function Error.__tostring(err)
     local facts = {}
     for _, field in ipairs { "status", "code", "request_id", "project", "name", "cause" } do
         if err[field] then
-            facts[#facts + 1] = field .. " " .. tostring(err[field])
+            facts[#facts + 1] = field .. " " .. printable(tostring(err[field]), 100)
         end
     end
     local text = err.kind .. ": " .. err.message
     return #facts == 0 and text or text .. " (" .. table.concat(facts, ", ") .. ")"
 end
 
+local MAX_MESSAGE = 1000
+
 local RETRYABLE = { throttled = true, service = true, network = true, timeout = true }
 
 --- An error of `kind`. `fields` (status, code, retryable, ...) is taken over.
 function M.new(kind, message, fields)
     local err = fields or {}
-    err.kind, err.message = kind, message
+    err.kind, err.message = kind, printable(message, MAX_MESSAGE)
     if err.retryable == nil then
         err.retryable = RETRYABLE[kind] or false
     end
@@ -81,25 +90,34 @@ local function text_of(value)
     return (kind == "string" or kind == "number") and tostring(value) or nil
 end
 
--- Fills `found` from the first object, outside in, that names a code or a text.
+-- Nested objects in a fixed order: `error` first, as that is where they are.
+local function nested(body)
+    local keys = {}
+    for key, value in pairs(body) do
+        if type(value) == "table" and key ~= "error" then keys[#keys + 1] = key end
+    end
+    table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+    if type(body.error) == "table" then table.insert(keys, 1, "error") end
+    return keys
+end
+
+-- Fills `found`, outside in; what is found first stays.
 local function search(body, found)
     found.request_id = found.request_id or text_of(body.request_id)
     found.policy = found.policy or text_of(body.encoded_authorization_message)
     for _, names in ipairs(PAIRS) do
-        local code, message = text_of(body[names[1]]), text_of(body[names[2]])
-        if not found.message and (code or message) then
-            found.code, found.message = code, message or text_of(body.title)
-        end
+        found.code = found.code or text_of(body[names[1]])
+        found.message = found.message or text_of(body[names[2]])
     end
-    for _, value in pairs(body) do
-        if type(value) == "table" then search(value, found) end
-    end
+    found.title = found.title or text_of(body.title)
+    for _, key in ipairs(nested(body)) do search(body[key], found) end
     return found
 end
 
 -- What a person can use of an answer that is no JSON: HTML of a proxy, mostly.
+-- Cut first: the patterns take quadratic time where tags are never closed.
 local function plain_text(body)
-    local text = body:gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " ")
+    local text = body:sub(1, 2048):gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " ")
     text = text:gsub("<[^>]*>", " "):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
     return text ~= "" and text or nil
 end
@@ -111,20 +129,25 @@ function M.read_body(body)
     if type(value) ~= "table" then
         return { message = plain_text(body) }
     end
-    return search(value, {})
+    local found = search(value, {})
+    found.message = found.message or found.title
+    return found
 end
 
 local MAX_TEXT = 300
+local MAX_POLICY = 8192
 
--- A server may repeat what it was sent: no key, token, blob or second line.
-local function safe_text(text, credential)
+-- Without keys, tokens and whole blobs.
+local function redact(text, credential, max)
     if credential then text = credential:redact(text) end
-    text = text:gsub("%)?CloudSecretManagementBackup%S*", "<blob>"):gsub("eyJ%S+", "<token>")
-    text = text:gsub("%c+", " ")
-    if #text > MAX_TEXT then
-        text = text:sub(1, MAX_TEXT):gsub("[\128-\255]*$", "") .. "..."
-    end
-    return text
+    return printable((text:gsub("%)?CloudSecretManagementBackup%S*", "<blob>")), max)
+end
+
+-- A server may repeat what it was sent; so no part of a blob either. Ids are
+-- shorter than what is taken for one here.
+local function safe_text(text, credential)
+    text = redact(text, credential, 65536):gsub(("[%w_-]"):rep(41) .. "[%w_.-]*", "<...>")
+    return printable(text, MAX_TEXT)
 end
 
 local function denied_hint(operation)
@@ -164,22 +187,29 @@ function M.from_answer(operation, answer, credential)
         status = answer.status,
         code = found.code and safe_text(found.code, credential),
         request_id = M.request_id(answer, found, credential),
-        encoded_authorization_message = found.policy,
+        encoded_authorization_message = found.policy
+            and redact(found.policy, credential, MAX_POLICY),
     })
 end
 
+local function header(answer, name)
+    local value = answer.header(name)
+    return value ~= "" and value or nil
+end
+
 --- The id to quote to the service's support: from the header or the body.
+-- found: what read_body() found, or nil.
 function M.request_id(answer, found, credential)
-    local id = answer.header("X-Request-Id") or answer.header("X-IAM-Trace-Id")
+    local id = header(answer, "X-Request-Id") or header(answer, "X-IAM-Trace-Id")
         or found and found.request_id
     return id and safe_text(id, credential)
 end
 
 --- An answer with a good status that breaks the API's promise.
-function M.protocol(answer, message, retryable)
+function M.protocol(answer, credential, message, retryable)
     return M.new("protocol", message, {
         status = answer.status, retryable = retryable or false,
-        request_id = M.request_id(answer),
+        request_id = M.request_id(answer, nil, credential),
     })
 end
 

@@ -14,14 +14,18 @@ local M = {}
 -- ---- the answer -----------------------------------------------------------
 
 -- A success: the operation's result, or nil and an error of kind "protocol".
-local function read(operation, answer)
-    local body = json.decode(answer.body)
+local function read(operation, answer, credential)
+    local body, reason = json.decode(answer.body)
+    if reason then
+        return nil, errors.protocol(answer, credential, "the answer is not JSON",
+            answer.status == 200)
+    end
     if type(body) ~= "table" then
-        return nil, errors.protocol(answer, "the answer is not JSON", answer.status == 200)
+        return nil, errors.protocol(answer, credential, "the answer is no JSON object")
     end
     local result, missing = operation.read(body)
     if result == nil then
-        return nil, errors.protocol(answer, "the answer has " .. missing)
+        return nil, errors.protocol(answer, credential, "the answer has " .. missing)
     end
     return result
 end
@@ -30,14 +34,14 @@ end
 local AUTHENTICATED = { not_found = true, state = true, denied = true, rejected = true }
 
 -- Leaves in the call what retry needs to know of this attempt.
-local function note_facts(client, call, transfer, answer, err)
+local function note_facts(client, call, transfer, answer, err, credential)
     local port = transfer:port()
     call.sent = transfer:sent()
     call.died_port = err and err.kind == "network" and port ~= 0 and port or nil
     if not answer then return end
     local date = answer.header("Date")
     local time = client.runtime.time()
-    call.request_id = errors.request_id(answer)
+    call.request_id = errors.request_id(answer, nil, credential)
     call.reply = { server_time = date and dates.parse_http(date), local_time = time }
     if err and err.kind == "throttled" then
         call.stated = throttling.read(answer.header, err.message, time)
@@ -46,7 +50,9 @@ local function note_facts(client, call, transfer, answer, err)
 end
 
 local function interpret(operation, answer, credential)
-    if answer.status >= 200 and answer.status < 300 then return read(operation, answer) end
+    if answer.status >= 200 and answer.status < 300 then
+        return read(operation, answer, credential)
+    end
     return nil, errors.from_answer(operation, answer, credential)
 end
 
@@ -76,7 +82,7 @@ local function send(client, operation, call, request, credential)
     client.in_flight[transfer] = nil
     local result
     if answer then result, err = interpret(operation, answer, credential) end
-    note_facts(client, call, transfer, answer, err)
+    note_facts(client, call, transfer, answer, err, credential)
     transfer:close()
     emit_attempt(client, call, err, runtime.now() - started)
     return result, err

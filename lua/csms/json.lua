@@ -12,18 +12,22 @@ local M = {}
 local tointeger = math.tointeger -- luacheck: ignore 143
     or function(number) return number end
 
+-- In a list, null is false: absence would end the list.
 local function clean(value)
     if value == cjson.null then return nil end
     if type(value) == "number" then return tointeger(value) or value end
     if type(value) == "table" then
+        local is_list = #value > 0
         for key, item in pairs(value) do
-            value[key] = clean(item)
+            item = clean(item)
+            if item == nil and is_list then item = false end
+            value[key] = item
         end
     end
     return value
 end
 
---- The value of a JSON text, or nil and the reason.
+--- The value of a JSON text (nil for null), or nil and the reason.
 function M.decode(text)
     local value, reason = cjson.decode(text)
     if reason then return nil, reason end

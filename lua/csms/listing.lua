@@ -25,9 +25,11 @@ function M.pages(client, call)
             return false, err
         end
         marker = page.next_marker
-        ended = #page.secrets == 0 or not marker or seen[marker]
-        if marker then seen[marker] = true end
-        if #page.secrets == 0 then return nil end
+        local repeats = marker and seen[marker]
+        ended = #page.secrets == 0 or not marker or marker == "" or repeats
+        -- A marker that repeats gave a page that was there already.
+        if #page.secrets == 0 or repeats then return nil end
+        seen[marker or ""] = true
         return page.secrets
     end
 end
