@@ -12,6 +12,22 @@ struct csms_span csms_span_of(const char *text)
     return span;
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct csms_span csms_span_trim(struct csms_span span)
+{
+    while (span.len > 0 && is_space(span.data[0])) {
+        span.data++;
+        span.len--;
+    }
+    while (span.len > 0 && is_space(span.data[span.len - 1]))
+        span.len--;
+    return span;
+}
+
 void csms_buf_init(struct csms_buf *buf, size_t cap)
 {
     memset(buf, 0, sizeof *buf);

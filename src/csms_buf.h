@@ -20,6 +20,9 @@ struct csms_span {
 
 struct csms_span csms_span_of(const char *text); /* NULL gives an empty span */
 
+/* Without the blanks, tabs and line ends at both ends. */
+struct csms_span csms_span_trim(struct csms_span span);
+
 enum csms_buf_failure { CSMS_BUF_OK = 0, CSMS_BUF_FULL, CSMS_BUF_MEMORY };
 
 struct csms_buf {

@@ -76,22 +76,6 @@ out:
     return result;
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r';
-}
-
-static struct csms_span trim(struct csms_span text)
-{
-    while (text.len > 0 && is_blank(text.data[0])) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
 static struct csms_span next_line(struct csms_span *rest)
 {
     const char *end = memchr(rest->data, '\n', rest->len);
@@ -100,7 +84,7 @@ static struct csms_span next_line(struct csms_span *rest)
 
     rest->data += end ? len + 1 : len;
     rest->len -= end ? len + 1 : len;
-    return trim(line);
+    return csms_span_trim(line);
 }
 
 static bool is_name(struct csms_span text, const char *name)
@@ -137,17 +121,19 @@ static int read_pair(struct csms_span line, struct section *section)
         return -1;
     if (!section)
         return 0;
-    field = field_of(section, trim((struct csms_span){line.data, at}));
+    field =
+        field_of(section, csms_span_trim((struct csms_span){line.data, at}));
     if (field)
-        *field =
-            trim((struct csms_span){line.data + at + 1, line.len - at - 1});
+        *field = csms_span_trim(
+            (struct csms_span){line.data + at + 1, line.len - at - 1});
     return 0;
 }
 
 static bool is_basic(struct csms_span line)
 {
-    return is_name(trim((struct csms_span){line.data + 1, line.len - 2}),
-                   "basic");
+    return is_name(
+        csms_span_trim((struct csms_span){line.data + 1, line.len - 2}),
+        "basic");
 }
 
 /* Messages name the line's number, never its text: it may hold a key. */

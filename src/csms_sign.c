@@ -359,29 +359,13 @@ static void append_lower(struct csms_buf *out, struct csms_span text)
         csms_buf_char(out, lower(text.data[i]));
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct csms_span trim(struct csms_span text)
-{
-    while (text.len > 0 && is_blank(text.data[0])) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && is_blank(text.data[text.len - 1]))
-        text.len--;
-    return text;
-}
-
 int csms_sign_canonical_headers(const struct csms_header *headers, size_t count,
                                 struct csms_buf *out, struct csms_err *err)
 {
     for (size_t i = 0; i < count; i++) {
         append_lower(out, headers[i].name);
         csms_buf_char(out, ':');
-        csms_buf_span(out, trim(headers[i].value));
+        csms_buf_span(out, csms_span_trim(headers[i].value));
         csms_buf_char(out, '\n');
     }
     return csms_buf_check(out, "the signed text", err);
@@ -407,7 +391,7 @@ int csms_sign_payload_hash(struct csms_signer *signer,
 
     for (size_t i = 0; i < request->header_count; i++) {
         if (compare_names(request->headers[i].name, stated) == 0) {
-            csms_buf_span(out, trim(request->headers[i].value));
+            csms_buf_span(out, csms_span_trim(request->headers[i].value));
             return csms_buf_check(out, "the signed text", err);
         }
     }

@@ -568,14 +568,8 @@ static bool match_line(struct csms_span line, const char *name,
     if (line.len <= len || line.data[len] != ':' ||
         strncasecmp(line.data, name, len) != 0)
         return false;
-    value->data = line.data + len + 1;
-    value->len = line.len - len - 1;
-    while (value->len > 0 && strchr(" \t", value->data[0])) {
-        value->data++;
-        value->len--;
-    }
-    while (value->len > 0 && strchr(" \t\r\n", value->data[value->len - 1]))
-        value->len--;
+    *value = csms_span_trim(
+        (struct csms_span){line.data + len + 1, line.len - len - 1});
     return true;
 }
 

@@ -31,6 +31,10 @@ int lcsms_fail(lua_State *L, const struct csms_err *err);
 /* A new buffer that the collector frees; on top of the stack. */
 struct csms_buf *lcsms_new_buf(lua_State *L, size_t cap);
 
+/* A new userdata of a type made by lcsms_new_type(), zeroed, so that its __gc
+ * may come at any time; on top of the stack. */
+void *lcsms_new_userdata(lua_State *L, size_t size, const char *type);
+
 /* Pushes a copy of the text. */
 void lcsms_push_span(lua_State *L, struct csms_span span);
 

@@ -37,13 +37,21 @@ static int buffer_gc(lua_State *L)
     return 0;
 }
 
+void *lcsms_new_userdata(lua_State *L, size_t size, const char *type)
+{
+    void *userdata = lua_newuserdata(L, size);
+
+    memset(userdata, 0, size);
+    luaL_getmetatable(L, type);
+    lua_setmetatable(L, -2);
+    return userdata;
+}
+
 struct csms_buf *lcsms_new_buf(lua_State *L, size_t cap)
 {
-    struct csms_buf *buf = lua_newuserdata(L, sizeof *buf);
+    struct csms_buf *buf = lcsms_new_userdata(L, sizeof *buf, BUFFER);
 
     csms_buf_init(buf, cap);
-    luaL_getmetatable(L, BUFFER);
-    lua_setmetatable(L, -2);
     return buf;
 }
 

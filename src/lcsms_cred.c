@@ -4,8 +4,6 @@
  */
 #include "lcsms.h"
 
-#include <string.h>
-
 #include "csms_profile.h"
 
 #define CREDENTIAL "csms.credential"
@@ -20,15 +18,9 @@ static struct credential *check(lua_State *L)
     return luaL_checkudata(L, 1, CREDENTIAL);
 }
 
-/* Closed until it is filled, so that the collector may come at any time. */
 static struct credential *new_credential(lua_State *L)
 {
-    struct credential *self = lua_newuserdata(L, sizeof *self);
-
-    self->cred = NULL;
-    luaL_getmetatable(L, CREDENTIAL);
-    lua_setmetatable(L, -2);
-    return self;
+    return lcsms_new_userdata(L, sizeof(struct credential), CREDENTIAL);
 }
 
 struct csms_cred *lcsms_opt_cred(lua_State *L, int arg)
@@ -89,14 +81,11 @@ static void set_text(lua_State *L, const char *name,
 static int credential_profile(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    struct csms_profile *profile = lua_newuserdata(L, sizeof *profile);
-    struct credential *self = NULL;
+    struct csms_profile *profile =
+        lcsms_new_userdata(L, sizeof *profile, PROFILE);
+    struct credential *self = new_credential(L);
     struct csms_err err;
 
-    memset(profile, 0, sizeof *profile);
-    luaL_getmetatable(L, PROFILE);
-    lua_setmetatable(L, -2);
-    self = new_credential(L);
     if (csms_profile_read(path, profile, &err))
         return lcsms_fail(L, &err);
     self->cred = profile->cred;

@@ -48,10 +48,7 @@ static int origin_new(lua_State *L)
     config.allow_http = lcsms_field_bool(L, 1, "allow_http");
     config.no_proxy = lcsms_field_bool(L, 1, "no_proxy");
     luaL_argcheck(L, config.url, 1, "field 'url' expected");
-    self = lua_newuserdata(L, sizeof *self);
-    self->origin = NULL;
-    luaL_getmetatable(L, ORIGIN);
-    lua_setmetatable(L, -2);
+    self = lcsms_new_userdata(L, sizeof *self, ORIGIN);
     self->origin = csms_origin_new(&config, &err);
     return self->origin ? 1 : lcsms_fail(L, &err);
 }
@@ -93,12 +90,9 @@ static struct channel *check_channel(lua_State *L)
 /* channel() -> channel | nil, err */
 static int channel_new(lua_State *L)
 {
-    struct channel *self = lua_newuserdata(L, sizeof *self);
+    struct channel *self = lcsms_new_userdata(L, sizeof *self, CHANNEL);
     struct csms_err err;
 
-    self->channel = NULL;
-    luaL_getmetatable(L, CHANNEL);
-    lua_setmetatable(L, -2);
     self->channel = csms_channel_new(&err);
     return self->channel ? 1 : lcsms_fail(L, &err);
 }
@@ -127,10 +121,7 @@ static int channel_submit(lua_State *L)
     request.header_count =
         lcsms_field_headers(L, 4, headers, CSMS_SIGN_MAX_HEADERS);
     luaL_argcheck(L, request.method, 4, "field 'method' expected");
-    transfer = lua_newuserdata(L, sizeof *transfer);
-    transfer->transfer = NULL;
-    luaL_getmetatable(L, TRANSFER);
-    lua_setmetatable(L, -2);
+    transfer = lcsms_new_userdata(L, sizeof *transfer, TRANSFER);
     transfer->transfer =
         csms_http_submit(self->channel, origin->origin, &request, cred, &err);
     return transfer->transfer ? 1 : lcsms_fail(L, &err);

@@ -26,15 +26,9 @@ static enum csms_algorithm check_algorithm(lua_State *L, int arg)
     return algorithm;
 }
 
-/* A signer that the collector frees, zeroed before it can fail. */
 static struct csms_signer *new_signer(lua_State *L)
 {
-    struct csms_signer *signer = lua_newuserdata(L, sizeof *signer);
-
-    memset(signer, 0, sizeof *signer);
-    luaL_getmetatable(L, SIGNER);
-    lua_setmetatable(L, -2);
-    return signer;
+    return lcsms_new_userdata(L, sizeof(struct csms_signer), SIGNER);
 }
 
 /* YYYYMMDDTHHMMSSZ */
@@ -79,83 +73,83 @@ static int push_result(lua_State *L, int failed, const struct csms_buf *out,
     return 1;
 }
 
-/* canonical_uri(path) */
-static int sign_canonical_uri(lua_State *L)
+/* The stages come in three shapes. */
+
+typedef int text_stage(struct csms_span, struct csms_buf *, struct csms_err *);
+typedef int header_stage(const struct csms_header *, size_t, struct csms_buf *,
+                         struct csms_err *);
+typedef int request_stage(struct csms_signer *,
+                          const struct csms_sign_request *, struct csms_buf *,
+                          struct csms_err *);
+
+static int run_text_stage(lua_State *L, text_stage *stage)
 {
-    struct csms_span path = lcsms_check_span(L, 1);
+    struct csms_span text = lcsms_check_span(L, 1);
     struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
     struct csms_err err;
 
-    return push_result(L, csms_sign_canonical_uri(path, out, &err), out, &err);
+    return push_result(L, stage(text, out, &err), out, &err);
+}
+
+static int run_header_stage(lua_State *L, header_stage *stage)
+{
+    struct csms_sign_request request;
+    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
+    struct csms_err err;
+
+    check_request(L, 1, &request);
+    return push_result(
+        L, stage(request.headers, request.header_count, out, &err), out, &err);
+}
+
+static int run_request_stage(lua_State *L, request_stage *stage)
+{
+    struct csms_sign_request request;
+    struct csms_signer *signer = new_signer(L);
+    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
+    struct csms_err err;
+    int failed = 0;
+
+    check_request(L, 1, &request);
+    failed = csms_signer_init(signer, check_algorithm(L, 1), &err) ||
+             stage(signer, &request, out, &err);
+    return push_result(L, failed, out, &err);
+}
+
+/* canonical_uri(path) */
+static int sign_canonical_uri(lua_State *L)
+{
+    return run_text_stage(L, csms_sign_canonical_uri);
 }
 
 /* canonical_query(query) */
 static int sign_canonical_query(lua_State *L)
 {
-    struct csms_span query = lcsms_check_span(L, 1);
-    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
-    struct csms_err err;
-
-    return push_result(L, csms_sign_canonical_query(query, out, &err), out,
-                       &err);
+    return run_text_stage(L, csms_sign_canonical_query);
 }
 
 /* canonical_headers(request) */
 static int sign_canonical_headers(lua_State *L)
 {
-    struct csms_sign_request request;
-    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
-    struct csms_err err;
-
-    check_request(L, 1, &request);
-    return push_result(L,
-                       csms_sign_canonical_headers(
-                           request.headers, request.header_count, out, &err),
-                       out, &err);
+    return run_header_stage(L, csms_sign_canonical_headers);
 }
 
 /* signed_headers(request) */
 static int sign_signed_headers(lua_State *L)
 {
-    struct csms_sign_request request;
-    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
-    struct csms_err err;
-
-    check_request(L, 1, &request);
-    return push_result(L,
-                       csms_sign_signed_headers(
-                           request.headers, request.header_count, out, &err),
-                       out, &err);
+    return run_header_stage(L, csms_sign_signed_headers);
 }
 
 /* payload_hash(request) */
 static int sign_payload_hash(lua_State *L)
 {
-    struct csms_sign_request request;
-    struct csms_signer *signer = new_signer(L);
-    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
-    struct csms_err err;
-    int failed = 0;
-
-    check_request(L, 1, &request);
-    failed = csms_signer_init(signer, check_algorithm(L, 1), &err) ||
-             csms_sign_payload_hash(signer, &request, out, &err);
-    return push_result(L, failed, out, &err);
+    return run_request_stage(L, csms_sign_payload_hash);
 }
 
 /* canonical_request(request) */
 static int sign_canonical_request(lua_State *L)
 {
-    struct csms_sign_request request;
-    struct csms_signer *signer = new_signer(L);
-    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
-    struct csms_err err;
-    int failed = 0;
-
-    check_request(L, 1, &request);
-    failed = csms_signer_init(signer, check_algorithm(L, 1), &err) ||
-             csms_sign_canonical_request(signer, &request, out, &err);
-    return push_result(L, failed, out, &err);
+    return run_request_stage(L, csms_sign_canonical_request);
 }
 
 /* scope(request) */

@@ -57,7 +57,7 @@ local function output_of(command)
 end
 
 local function interpreter()
-    return (output_of("readlink /proc/$PPID/exe"):gsub("%s+$", ""))
+    return os.getenv "CSMS_SPEC_LUA" or (output_of("readlink /proc/$PPID/exe"):gsub("%s+$", ""))
 end
 
 -- A script with this process's module paths; the caller removes it.
