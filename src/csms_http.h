@@ -3,9 +3,8 @@
  * The HTTP engine: one libcurl multi handle a process, shared by channels (one
  * a Lua state). A request is signed and copied in csms_http_submit(); from
  * then on only whoever drives the engine touches libcurl, until the transfer
- * is done and belongs to its owner alone. Today the callers drive it with
- * csms_http_step(); a thread of its own can take that place, because nothing
- * else runs libcurl and everything shared is behind a lock.
+ * is done and belongs to its owner alone. The callers drive it with
+ * csms_http_step(), unless csms_http_start() gave it a thread of its own.
  */
 #ifndef CSMS_HTTP_H
 #define CSMS_HTTP_H
@@ -52,6 +51,29 @@ struct csms_transfer *csms_http_submit(struct csms_channel *channel,
 /* Works on all transfers; waits at most `timeout` seconds, and returns as soon
  * as one of any channel is done. Safe from several threads. */
 void csms_http_step(double timeout);
+
+/* Gives the engine a thread of its own, which drives it from then on until the
+ * last channel is closed. Returns 0, or -1 with `err`. */
+int csms_http_start(struct csms_channel *channel, struct csms_err *err);
+
+/* Submitted and not yet ended. */
+size_t csms_channel_in_flight(struct csms_channel *channel);
+
+/* How the thread wakes an event loop: a byte can be read when a transfer of the
+ * channel has ended, or when nothing has been in flight for half a second. The
+ * reader reads what is there, then drains. */
+
+/* The descriptor to poll, owned by the channel; -1 with `err` on failure. */
+int csms_channel_fd(struct csms_channel *channel, struct csms_err *err);
+
+/* For nginx: a unix socket for exactly one connection, which accept() takes.
+ * `path` needs no more than 108 bytes. Both return 0, or -1 with `err`. */
+int csms_channel_listen(struct csms_channel *channel, char *path, size_t size,
+                        struct csms_err *err);
+int csms_channel_accept(struct csms_channel *channel, struct csms_err *err);
+
+/* The loop has gone; what ends from now on ends silently. */
+void csms_channel_detach(struct csms_channel *channel);
 
 /* The next finished transfer of the channel, or NULL. The caller owns one
  * reference to it. Every transfer comes here once, cancelled ones too. */

@@ -9,11 +9,13 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define MAX_URL (8 * 1024)
 #define MAX_HEADER (80 * 1024) /* one line; a token can be 64 KiB */
 #define MAX_HEAD (256 * 1024)  /* all header lines of an answer */
 #define MAX_BODY (16 * 1024 * 1024)
+#define MAX_SOCKETS 65536
 #define OWN_HEADERS 8 /* those that are added here */
 
 /* ---- what goes out ---------------------------------------------------- */
@@ -217,14 +219,46 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
     return csms_buf_append(&transfer->body, data, len) ? len : 0;
 }
 
+/* The connections' descriptors, one bit each, for a child after a fork. Only
+ * whoever drives the engine opens and closes them. */
+static unsigned char open_sockets[MAX_SOCKETS / 8];
+
+static void note_socket(int fd, bool open)
+{
+    if (fd < 0 || fd >= MAX_SOCKETS)
+        return;
+    if (open)
+        open_sockets[fd / 8] |= (unsigned char)(1U << (fd % 8));
+    else
+        open_sockets[fd / 8] &= (unsigned char)~(1U << (fd % 8));
+}
+
+void csms_transfer_close_sockets(void)
+{
+    for (int fd = 0; fd < MAX_SOCKETS; fd++)
+        if (open_sockets[fd / 8] & (1U << (fd % 8)))
+            (void)close(fd);
+    memset(open_sockets, 0, sizeof open_sockets);
+}
+
 /* libcurl 7.88 opens sockets that a program's children would inherit. */
 static curl_socket_t on_open_socket(void *user, curlsocktype purpose,
                                     struct curl_sockaddr *address)
 {
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+                    address->protocol);
+
     (void)user;
     (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC,
-                  address->protocol);
+    note_socket(fd, true);
+    return fd;
+}
+
+static int on_close_socket(void *user, curl_socket_t fd)
+{
+    (void)user;
+    note_socket(fd, false);
+    return close(fd);
 }
 
 /* ---- libcurl's options ------------------------------------------------ */
@@ -257,6 +291,7 @@ static CURLcode set_connection(CURL *easy, const struct csms_origin *origin)
     SET(CURLOPT_CONNECTTIMEOUT_MS, origin->connect_timeout_ms);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
 #if LIBCURL_VERSION_NUM >= 0x075700
     /* Else removing a transfer that still resolves its host joins libcurl's
      * resolver thread, and everything waits for a slow name server. */

@@ -140,6 +140,72 @@ static int channel_drain(lua_State *L)
     return 1;
 }
 
+/* channel:start() -> true | nil, err: a thread drives the engine from now on */
+static int channel_start(lua_State *L)
+{
+    struct channel *self = check_channel(L);
+    struct csms_err err;
+
+    if (csms_http_start(self->channel, &err))
+        return lcsms_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* channel:in_flight() -> number of transfers that have not ended */
+static int channel_in_flight(lua_State *L)
+{
+    struct channel *self = check_channel(L);
+
+    lua_pushinteger(L, (lua_Integer)csms_channel_in_flight(self->channel));
+    return 1;
+}
+
+/* channel:fd() -> descriptor to poll for reading | nil, err */
+static int channel_fd(lua_State *L)
+{
+    struct channel *self = check_channel(L);
+    struct csms_err err;
+    int fd = csms_channel_fd(self->channel, &err);
+
+    if (fd < 0)
+        return lcsms_fail(L, &err);
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* channel:listen() -> path of a unix socket for one connection | nil, err */
+static int channel_listen(lua_State *L)
+{
+    struct channel *self = check_channel(L);
+    char path[108];
+    struct csms_err err;
+
+    if (csms_channel_listen(self->channel, path, sizeof path, &err))
+        return lcsms_fail(L, &err);
+    lua_pushstring(L, path);
+    return 1;
+}
+
+/* channel:accept() -> true | nil, err */
+static int channel_accept(lua_State *L)
+{
+    struct channel *self = check_channel(L);
+    struct csms_err err;
+
+    if (csms_channel_accept(self->channel, &err))
+        return lcsms_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* channel:detach(): nobody reads the descriptor any more */
+static int channel_detach(lua_State *L)
+{
+    csms_channel_detach(check_channel(L)->channel);
+    return 0;
+}
+
 /* channel:close(), also __gc and __close; cancels; may be called again */
 static int channel_close(lua_State *L)
 {
@@ -153,6 +219,12 @@ static int channel_close(lua_State *L)
 static const luaL_Reg channel_methods[] = {
     {"submit", channel_submit},
     {"drain", channel_drain},
+    {"in_flight", channel_in_flight},
+    {"start", channel_start},
+    {"fd", channel_fd},
+    {"listen", channel_listen},
+    {"accept", channel_accept},
+    {"detach", channel_detach},
     {"close", channel_close},
     {"__gc", channel_close},
     {NULL, NULL},

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: MIT */
+#include "csms_engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/crypto.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 256L /* kept open; the default shrinks with use */
+#define MAX_IDLE 256         /* easy handles kept for reuse */
+#define LINGER 0.5       /* seconds of idleness after which loops are told */
+#define LONG_WAIT 60.0   /* seconds; news wake the driver earlier */
+#define SHARED_WAIT 0.05 /* seconds a step waits for the thread's news */
+
+TAILQ_HEAD(channel_list, csms_channel);
+
+/* The process's one engine. */
+static struct engine {
+    pthread_mutex_t lock;
+    pthread_mutex_t driving; /* held by whoever runs libcurl on `multi` */
+    CURLM *multi;            /* NULL: no engine */
+    uint64_t generation;     /* counts engines: a fork starts another */
+    struct channel_list channels;
+    bool waiting; /* the driver is in curl_multi_poll: wake it */
+    bool threaded;
+    bool stopping;
+    bool told_idle;
+    bool news; /* something ended since the last step looked */
+    pthread_t thread;
+    pthread_cond_t delivered;
+    atomic_bool cancel_asked;
+    struct csms_transfer_list pending; /* submitted, libcurl has not seen it */
+    struct csms_transfer_list active;  /* libcurl works on it */
+    size_t idle_count;
+    CURL *idle[MAX_IDLE];
+} engine = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .driving = PTHREAD_MUTEX_INITIALIZER,
+    .delivered = PTHREAD_COND_INITIALIZER,
+    .generation = 1,
+    .channels = TAILQ_HEAD_INITIALIZER(engine.channels),
+    .pending = TAILQ_HEAD_INITIALIZER(engine.pending),
+    .active = TAILQ_HEAD_INITIALIZER(engine.active),
+};
+
+void csms_engine_lock(void)
+{
+    (void)pthread_mutex_lock(&engine.lock);
+}
+
+void csms_engine_unlock(void)
+{
+    (void)pthread_mutex_unlock(&engine.lock);
+}
+
+/* ---- once a process, and after a fork --------------------------------- */
+
+static void end_in_child(struct csms_transfer_list *list)
+{
+    struct csms_transfer *transfer = NULL;
+
+    while ((transfer = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, transfer, link);
+        transfer->easy = NULL; /* it hangs in the parent's multi handle */
+        transfer->failed = true;
+        csms_err_set(&transfer->err, CSMS_CANCELLED,
+                     "the process forked while the call was in flight");
+        atomic_store(&transfer->done, true);
+    }
+}
+
+/* The child must not touch the parent's connections, and has no thread: it
+ * forgets the engine, leaks what hangs in it, and starts another at its first
+ * request. nginx forks its workers, and itself to become a daemon, after
+ * init_by_lua may have made a request. */
+static void forget_engine(void)
+{
+    struct csms_channel *channel = NULL;
+
+    end_in_child(&engine.pending);
+    end_in_child(&engine.active);
+    while ((channel = TAILQ_FIRST(&engine.channels))) {
+        TAILQ_REMOVE(&engine.channels, channel, link);
+        channel->in_flight = 0;
+        csms_wake_forget(&channel->wake);
+    }
+    (void)pthread_mutex_init(&engine.lock, NULL);
+    (void)pthread_mutex_init(&engine.driving, NULL);
+    (void)pthread_cond_init(&engine.delivered, NULL);
+    csms_transfer_close_sockets();
+    engine.multi = NULL;
+    engine.generation++;
+    engine.waiting = false;
+    engine.threaded = false;
+    engine.stopping = false;
+    engine.idle_count = 0;
+}
+
+static CURLcode init_code = CURLE_FAILED_INIT;
+
+static void init_process(void)
+{
+    init_code = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (init_code == CURLE_OK &&
+        pthread_atfork(csms_engine_lock, csms_engine_unlock, forget_engine))
+        init_code = CURLE_OUT_OF_MEMORY;
+}
+
+int csms_engine_init_process(struct csms_err *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, init_process);
+    if (init_code == CURLE_OK)
+        return 0;
+    csms_err_set(err, CSMS_CONFIG, "libcurl cannot start");
+    csms_err_cause(err, curl_easy_strerror(init_code));
+    return -1;
+}
+
+/* ---- waking ----------------------------------------------------------- */
+
+/* With the lock held, so that the driver either sees the news before it waits
+ * or is woken while it does; and the multi handle cannot go away meanwhile. */
+static void wake_driver(void)
+{
+    if (engine.waiting)
+        (void)curl_multi_wakeup(engine.multi);
+}
+
+static bool start_waiting(void)
+{
+    bool waiting = false;
+
+    csms_engine_lock();
+    engine.waiting = TAILQ_EMPTY(&engine.pending) && !engine.stopping &&
+                     !atomic_load(&engine.cancel_asked);
+    waiting = engine.waiting;
+    csms_engine_unlock();
+    return waiting;
+}
+
+static void stop_waiting(void)
+{
+    csms_engine_lock();
+    engine.waiting = false;
+    csms_engine_unlock();
+}
+
+/* Sleeps until a transfer, a wake-up or the time ends it. */
+static void wait_for_news(double timeout)
+{
+    if (!start_waiting())
+        return;
+    (void)curl_multi_poll(engine.multi, NULL, 0,
+                          (int)csms_milliseconds(timeout), NULL);
+    stop_waiting();
+}
+
+/* ---- what the driver does, with `driving` held ------------------------ */
+
+static void keep_easy(CURL *easy)
+{
+    csms_engine_lock();
+    if (engine.idle_count < MAX_IDLE) {
+        engine.idle[engine.idle_count++] = easy;
+        easy = NULL;
+    }
+    csms_engine_unlock();
+    curl_easy_cleanup(easy);
+}
+
+/* Hands a transfer that is out of libcurl to its channel. A byte wakes the loop
+ * that reads there when the list stops being empty, and no sooner again. */
+static void deliver(struct csms_transfer *transfer)
+{
+    struct csms_channel *channel = transfer->channel;
+    bool closed = false;
+
+    csms_engine_lock();
+    TAILQ_REMOVE(&engine.active, transfer, link);
+    channel->in_flight--;
+    closed = channel->closed;
+    if (!closed) {
+        if (TAILQ_EMPTY(&channel->finished))
+            csms_wake_signal(&channel->wake);
+        TAILQ_INSERT_TAIL(&channel->finished, transfer, link);
+    }
+    atomic_store(&transfer->done, true);
+    engine.news = true;
+    if (engine.threaded)
+        (void)pthread_cond_broadcast(&engine.delivered);
+    csms_engine_unlock();
+    if (closed)
+        csms_transfer_unref(transfer);
+    csms_channel_unref(channel);
+}
+
+static void finish(struct csms_transfer *transfer, CURLcode code)
+{
+    (void)curl_multi_remove_handle(engine.multi, transfer->easy);
+    keep_easy(csms_transfer_finish(transfer, code));
+    deliver(transfer);
+}
+
+static void add_pending(void)
+{
+    struct csms_transfer *transfer = NULL;
+
+    for (;;) {
+        csms_engine_lock();
+        transfer = TAILQ_FIRST(&engine.pending);
+        if (transfer) {
+            TAILQ_REMOVE(&engine.pending, transfer, link);
+            TAILQ_INSERT_TAIL(&engine.active, transfer, link);
+        }
+        csms_engine_unlock();
+        if (!transfer)
+            return;
+        if (curl_multi_add_handle(engine.multi, transfer->easy) != CURLM_OK)
+            finish(transfer, CURLE_OUT_OF_MEMORY);
+    }
+}
+
+/* Returns how many ended. */
+static size_t remove_cancelled(void)
+{
+    size_t count = 0;
+    struct csms_transfer *transfer = NULL;
+    struct csms_transfer *next = NULL;
+
+    if (!atomic_exchange(&engine.cancel_asked, false))
+        return 0;
+    /* Only the driver takes from the active list, so no lock to walk it. */
+    for (transfer = TAILQ_FIRST(&engine.active); transfer; transfer = next) {
+        next = TAILQ_NEXT(transfer, link);
+        if (!atomic_load(&transfer->cancelled))
+            continue;
+        (void)curl_multi_remove_handle(engine.multi, transfer->easy);
+        keep_easy(csms_transfer_abort(transfer));
+        deliver(transfer);
+        count++;
+    }
+    return count;
+}
+
+/* Returns how many ended. */
+static size_t collect(void)
+{
+    size_t count = 0;
+    int left = 0;
+    CURLMsg *msg = NULL;
+
+    while ((msg = curl_multi_info_read(engine.multi, &left))) {
+        struct csms_transfer *transfer = NULL;
+        CURLcode code = msg->data.result;
+
+        if (msg->msg != CURLMSG_DONE ||
+            curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &transfer) !=
+                CURLE_OK ||
+            !transfer)
+            continue;
+        finish(transfer, code);
+        count++;
+    }
+    return count;
+}
+
+/* libcurl's multi handle is broken: nothing in it will ever end by itself. */
+static size_t fail_all(void)
+{
+    struct csms_transfer *transfer = NULL;
+    size_t count = 0;
+
+    while ((transfer = TAILQ_FIRST(&engine.active))) {
+        finish(transfer, CURLE_OUT_OF_MEMORY);
+        count++;
+    }
+    return count;
+}
+
+/* Returns how many ended. */
+static size_t perform(void)
+{
+    size_t count = 0;
+    int running = 0;
+
+    add_pending();
+    count = remove_cancelled();
+    if (curl_multi_perform(engine.multi, &running) != CURLM_OK)
+        count += fail_all();
+    return count + collect();
+}
+
+/* ---- SIGPIPE ---------------------------------------------------------- */
+
+/* Writing to a connection that the peer closed raises SIGPIPE, which ends a
+ * program that does not ignore it. It is blocked while libcurl runs, and one
+ * that libcurl caused is taken before it is let through again. */
+struct pipe_guard {
+    sigset_t mask;
+    bool was_pending;
+};
+
+static void only_sigpipe(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGPIPE);
+}
+
+static bool sigpipe_pending(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+}
+
+static void guard_pipe(struct pipe_guard *guard)
+{
+    sigset_t set;
+
+    guard->was_pending = sigpipe_pending();
+    only_sigpipe(&set);
+    (void)pthread_sigmask(SIG_BLOCK, &set, &guard->mask);
+}
+
+static void release_pipe(const struct pipe_guard *guard)
+{
+    static const struct timespec no_wait = {0, 0};
+    sigset_t set;
+
+    only_sigpipe(&set);
+    if (!guard->was_pending && sigpipe_pending())
+        while (sigtimedwait(&set, NULL, &no_wait) == -1 && errno == EINTR)
+            ;
+    (void)pthread_sigmask(SIG_SETMASK, &guard->mask, NULL);
+}
+
+/* ---- the two drivers -------------------------------------------------- */
+
+static void drive_once(double timeout)
+{
+    struct pipe_guard guard;
+
+    (void)pthread_mutex_lock(&engine.driving);
+    if (engine.multi) {
+        guard_pipe(&guard);
+        if (perform() == 0 && timeout > 0) {
+            wait_for_news(timeout);
+            (void)perform();
+        }
+        release_pipe(&guard);
+    }
+    (void)pthread_mutex_unlock(&engine.driving);
+}
+
+/* The thread drives; this only waits for what it delivers. */
+static void wait_for_thread(double timeout)
+{
+    struct timespec until;
+    double wait = timeout < SHARED_WAIT ? timeout : SHARED_WAIT;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(wait * 1e9);
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    csms_engine_lock();
+    if (!engine.news && wait > 0)
+        (void)pthread_cond_timedwait(&engine.delivered, &engine.lock, &until);
+    engine.news = false;
+    csms_engine_unlock();
+}
+
+static bool is_threaded(void)
+{
+    bool threaded = false;
+
+    csms_engine_lock();
+    threaded = engine.threaded;
+    csms_engine_unlock();
+    return threaded;
+}
+
+void csms_engine_step(double timeout)
+{
+    if (is_threaded())
+        wait_for_thread(timeout);
+    else
+        drive_once(timeout);
+}
+
+/* Loops that find nothing in flight then stop to listen: nginx would wait for
+ * the end of a read when its worker shuts down. */
+static void tell_idle(void)
+{
+    struct csms_channel *channel = NULL;
+
+    csms_engine_lock();
+    if (TAILQ_EMPTY(&engine.pending) && TAILQ_EMPTY(&engine.active) &&
+        !engine.told_idle) {
+        TAILQ_FOREACH (channel, &engine.channels, link)
+            csms_wake_signal(&channel->wake);
+        engine.told_idle = true;
+    }
+    csms_engine_unlock();
+}
+
+static bool is_stopping(void)
+{
+    bool stopping = false;
+
+    csms_engine_lock();
+    stopping = engine.stopping;
+    csms_engine_unlock();
+    return stopping;
+}
+
+static void *run_thread(void *unused)
+{
+    (void)unused;
+    (void)pthread_mutex_lock(&engine.driving);
+    while (!is_stopping()) {
+        (void)perform();
+        if (TAILQ_EMPTY(&engine.active)) {
+            wait_for_news(engine.told_idle ? LONG_WAIT : LINGER);
+            tell_idle();
+        } else {
+            wait_for_news(LONG_WAIT);
+        }
+    }
+    (void)pthread_mutex_unlock(&engine.driving);
+    return NULL;
+}
+
+/* A signal that this thread took would not interrupt nginx's event loop. The
+ * resolver threads that libcurl starts inherit the mask. */
+static int create_thread(void)
+{
+    sigset_t blocked;
+    sigset_t mask;
+    int result = 0;
+
+    (void)sigfillset(&blocked);
+    (void)sigdelset(&blocked, SIGSEGV);
+    (void)sigdelset(&blocked, SIGBUS);
+    (void)sigdelset(&blocked, SIGFPE);
+    (void)sigdelset(&blocked, SIGILL);
+    (void)pthread_sigmask(SIG_SETMASK, &blocked, &mask);
+    result = pthread_create(&engine.thread, NULL, run_thread, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return result;
+}
+
+int csms_engine_start(struct csms_err *err)
+{
+    int problem = 0;
+
+    csms_engine_lock();
+    if (!engine.threaded) {
+        engine.stopping = false;
+        problem = create_thread();
+        engine.threaded = problem == 0;
+    }
+    csms_engine_unlock();
+    if (problem == 0)
+        return 0;
+    csms_err_set(err, CSMS_CONFIG, "no thread for the network");
+    csms_err_cause(err, strerror(problem));
+    return -1;
+}
+
+static void stop_thread(void)
+{
+    bool threaded = false;
+
+    csms_engine_lock();
+    threaded = engine.threaded;
+    engine.stopping = threaded;
+    wake_driver();
+    csms_engine_unlock();
+    if (threaded)
+        (void)pthread_join(engine.thread, NULL);
+    engine.threaded = false;
+    engine.stopping = false;
+}
+
+/* ---- joining and leaving ---------------------------------------------- */
+
+static int make_multi(struct csms_err *err)
+{
+    if (engine.multi)
+        return 0;
+    engine.multi = curl_multi_init();
+    if (!engine.multi)
+        return csms_err_memory(err);
+    if (curl_multi_setopt(engine.multi, CURLMOPT_MAXCONNECTS,
+                          MAX_CONNECTIONS) != CURLM_OK) {
+        (void)curl_multi_cleanup(engine.multi);
+        engine.multi = NULL;
+        return csms_err_memory(err);
+    }
+    return 0;
+}
+
+int csms_engine_join(struct csms_channel *channel, struct csms_err *err)
+{
+    int result = 0;
+
+    csms_engine_lock();
+    result = make_multi(err);
+    if (result == 0) {
+        TAILQ_INSERT_TAIL(&engine.channels, channel, link);
+        channel->generation = engine.generation;
+    }
+    csms_engine_unlock();
+    return result;
+}
+
+bool csms_engine_has(const struct csms_channel *channel)
+{
+    bool has = false;
+
+    csms_engine_lock();
+    has = channel->generation == engine.generation;
+    csms_engine_unlock();
+    return has;
+}
+
+static bool remove_channel(struct csms_channel *channel)
+{
+    bool last = false;
+
+    csms_engine_lock();
+    if (channel->generation == engine.generation) {
+        TAILQ_REMOVE(&engine.channels, channel, link);
+        last = TAILQ_EMPTY(&engine.channels);
+    }
+    csms_engine_unlock();
+    return last;
+}
+
+void csms_engine_leave(struct csms_channel *channel)
+{
+    if (!remove_channel(channel))
+        return;
+    stop_thread();
+    (void)pthread_mutex_lock(&engine.driving);
+    (void)perform(); /* ends what was cancelled */
+    csms_engine_lock();
+    if (TAILQ_EMPTY(&engine.channels)) {
+        while (engine.idle_count > 0)
+            curl_easy_cleanup(engine.idle[--engine.idle_count]);
+        (void)curl_multi_cleanup(engine.multi);
+        engine.multi = NULL;
+    }
+    csms_engine_unlock();
+    (void)pthread_mutex_unlock(&engine.driving);
+}
+
+/* ---- transfers in and out --------------------------------------------- */
+
+CURL *csms_engine_take_easy(void)
+{
+    CURL *easy = NULL;
+
+    csms_engine_lock();
+    if (engine.idle_count > 0)
+        easy = engine.idle[--engine.idle_count];
+    csms_engine_unlock();
+    return easy ? easy : curl_easy_init();
+}
+
+void csms_engine_submit(struct csms_transfer *transfer)
+{
+    csms_engine_lock();
+    TAILQ_INSERT_TAIL(&engine.pending, transfer, link);
+    transfer->channel->in_flight++;
+    engine.told_idle = false;
+    wake_driver();
+    csms_engine_unlock();
+}
+
+void csms_engine_cancel(void)
+{
+    csms_engine_lock();
+    atomic_store(&engine.cancel_asked, true);
+    wake_driver();
+    csms_engine_unlock();
+}
+
+static void flag_list(struct csms_transfer_list *list,
+                      const struct csms_channel *channel)
+{
+    struct csms_transfer *transfer = NULL;
+
+    TAILQ_FOREACH (transfer, list, link)
+        if (transfer->channel == channel)
+            atomic_store(&transfer->cancelled, true);
+}
+
+void csms_engine_flag_all(const struct csms_channel *channel)
+{
+    csms_engine_lock();
+    flag_list(&engine.pending, channel);
+    flag_list(&engine.active, channel);
+    csms_engine_unlock();
+}

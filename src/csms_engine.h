@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The process's one libcurl multi handle and whoever drives it: the callers,
+ * one step at a time, or a thread of its own. csms_http.c is its public side.
+ *
+ * One lock guards all that is shared. Only the driver calls libcurl on the
+ * multi handle and on transfers that are active in it; a second lock,
+ * `driving`, sees to it that there is one driver at a time.
+ */
+#ifndef CSMS_ENGINE_H
+#define CSMS_ENGINE_H
+
+#include "csms_transfer.h"
+#include "csms_wake.h"
+
+struct csms_channel {
+    atomic_int refs; /* its owner, and each transfer in the engine */
+    bool closed;
+    uint64_t generation; /* of the engine that it joined */
+    uint64_t last_id;
+    size_t in_flight;
+    struct csms_wake wake;
+    struct csms_transfer_list finished;
+    TAILQ_ENTRY(csms_channel) link;
+};
+
+void csms_engine_lock(void);
+void csms_engine_unlock(void);
+
+/* Once a process; -1 with `err` where libcurl cannot start. */
+int csms_engine_init_process(struct csms_err *err);
+
+/* Makes the engine where there is none; again after a fork. */
+int csms_engine_join(struct csms_channel *channel, struct csms_err *err);
+
+/* The last channel to leave ends the thread and closes the connections. */
+void csms_engine_leave(struct csms_channel *channel);
+
+/* Whether the channel joined the engine that there is now. */
+bool csms_engine_has(const struct csms_channel *channel);
+
+/* A reset easy handle, or NULL. */
+CURL *csms_engine_take_easy(void);
+
+/* Hands over a transfer, with the references for it already taken. */
+void csms_engine_submit(struct csms_transfer *transfer);
+
+/* Wakes the driver to end what is flagged as cancelled. */
+void csms_engine_cancel(void);
+
+/* Flags everything of the channel. */
+void csms_engine_flag_all(const struct csms_channel *channel);
+
+void csms_engine_step(double timeout);
+
+/* Starts the thread, unless it runs. */
+int csms_engine_start(struct csms_err *err);
+
+void csms_channel_unref(struct csms_channel *channel);
+
+#endif
