@@ -3,6 +3,7 @@ std = "min"
 max_line_length = 100
 cache = false
 
+files["lua/csms/runtime/nginx.lua"] = { std = "min+ngx_lua", self = false }
 files["spec"] = { std = "max" }
 files["spec/**/*_spec.lua"] = { std = "max+busted" }
 files["spec/signers/compare.lua"] = { std = "max+busted" }

@@ -112,8 +112,11 @@ local function prepare(self, id, opts, check_opts)
     if self.closed then
         return nil, errors.new("config", "the client is closed; make another with csms.new")
     end
+    local good, limit = self.runtime:available()
+    if not good then return nil, errors.new("config", limit) end
     local checked, err = check_opts(opts, self.config)
     if not checked then return nil, err end
+    if limit then checked.deadline = math.min(checked.deadline or limit, limit) end
     checked.project, err = project.resolve(self, id, checked)
     if not checked.project then return nil, err end
     return checked

@@ -2,6 +2,7 @@
 -- How to wait: the one seam between the library, written in direct style, and
 -- the program that it runs in. What a runtime offers: csms.runtime.blocking.
 
-local core = require "csms.core"
+local ngx = rawget(_G, "ngx")
 
-return require("csms.runtime.blocking").new(core)
+if ngx and ngx.get_phase then return require "csms.runtime.nginx" end
+return require("csms.runtime.blocking").new(require "csms.core")

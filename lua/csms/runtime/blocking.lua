@@ -107,6 +107,12 @@ end
 
 -- ---- what the library calls -----------------------------------------------
 
+--- Whether a call can be made here: true, or nil and what is wrong; then the
+--- longest deadline that it may have, if there is one.
+function Runtime:available()
+    return true
+end
+
 --- Starts a request: transfer, or nil and the core's plain error.
 function Runtime:submit(origin, credential, request)
     if not self.channel then

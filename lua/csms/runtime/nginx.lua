@@ -1,0 +1,248 @@
+-- SPDX-License-Identifier: MIT
+-- Waiting inside nginx (OpenResty): libcurl runs in a thread of its own, and
+-- the worker's event loop only hears of what has ended. One driver, in a timer,
+-- reads the thread's wake-up socket and posts the semaphore of each waiter.
+-- Where no driver can run, waiters look for themselves every few milliseconds.
+
+local core = require "csms.core"
+local blocking = require "csms.runtime.blocking"
+local semaphore = require "ngx.semaphore"
+
+local M = {}
+
+local POLL = 0.005        -- seconds between looks without a driver
+local SAFETY = 1          -- the same with one: it may have died
+local DRIVER_RETRY = 1    -- seconds until a driver that failed is tried again
+local READ_TIMEOUT = 3600000 -- ms; never reached, because the thread tells of idleness
+local INIT_DEADLINE = 10  -- seconds that a call in init_by_lua may block nginx's start
+
+-- Phases in which nginx lets Lua wait. init is another matter: see below.
+local CAN_WAIT = {
+    rewrite = true, server_rewrite = true, access = true, content = true, timer = true,
+    ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
+}
+
+local channel                -- of this Lua VM, made at the first request
+local waiting = {}           -- transfer id -> semaphore
+local spare = {}             -- semaphores without a post on them
+local driver = { running = false, ready = false, retry_at = 0 }
+local flights = {}           -- key of once() -> semaphores that wait for its end
+local groups = setmetatable({}, { __mode = "k" }) -- light thread -> its group
+
+M.now = core.now
+M.time = core.time
+M.random = core.random
+
+-- ---- the driver -----------------------------------------------------------
+
+-- Returns how many had ended.
+local function post_finished()
+    local count = 0
+    for id in channel.drain, channel do
+        local waiter = waiting[id]
+        waiting[id] = nil
+        if waiter then waiter:post(1) end
+        count = count + 1
+    end
+    return count
+end
+
+local function connect()
+    local path = channel:listen()
+    local socket = path and ngx.socket.tcp()
+    if not socket then return nil end
+    socket:settimeouts(1000, 1000, READ_TIMEOUT)
+    if not socket:connect("unix:" .. path) or not channel:accept() then
+        socket:close()
+        return nil
+    end
+    return socket
+end
+
+-- Ends when nothing is in flight, so that no idle reader holds up a worker that
+-- shuts down. It runs when its timer is premature too: handlers may be waiting.
+local function drive()
+    local socket = connect()
+    if socket then
+        driver.ready = true
+        post_finished()
+        while socket:receiveany(64) do
+            local count = post_finished()
+            if channel:in_flight() == 0 and (count == 0 or ngx.worker.exiting()) then break end
+        end
+        channel:detach()
+        socket:close()
+    else
+        driver.retry_at = M.now() + DRIVER_RETRY
+    end
+    driver.running, driver.ready = false, false
+end
+
+-- A timer that nginx drops (lua_max_running_timers) never runs: hence the time.
+local function ensure_driver()
+    local now = M.now()
+    if driver.ready or now < driver.retry_at then return end
+    if driver.running and now < driver.started_at + DRIVER_RETRY then return end
+    driver.running, driver.started_at = true, now
+    if not ngx.timer.at(0, drive) then
+        driver.running, driver.retry_at = false, now + DRIVER_RETRY
+    end
+end
+
+-- ---- semaphores -----------------------------------------------------------
+
+local function take_semaphore()
+    return table.remove(spare) or semaphore.new(0)
+end
+
+local function put_semaphore(waiter)
+    waiter:wait(0) -- takes a post that came too late
+    spare[#spare + 1] = waiter
+end
+
+-- ---- init_by_lua: the master process, before the workers ------------------
+
+-- It may block. Nothing of it may live on in the workers that are forked next,
+-- so its channel is closed, and the connections with it, as soon as it is idle.
+local init = blocking.new(core)
+
+local function close_when_idle()
+    if init.channel and init.channel:in_flight() == 0 then
+        init.channel:close()
+        init.channel = nil
+    end
+end
+
+local function in_init()
+    return ngx.get_phase() == "init"
+end
+
+-- ---- what the library calls -----------------------------------------------
+
+--- Whether a call can be made here: true, or nil and what is wrong; then the
+--- longest deadline that it may have, if there is one.
+function M:available()
+    local phase = ngx.get_phase()
+    if CAN_WAIT[phase] then return true end
+    if phase == "init" then return true, INIT_DEADLINE end
+    return nil, ("nginx cannot wait in the phase '%s': make the call in a timer, "
+        .. "ngx.timer.at(0, function() ... end)"):format(phase)
+end
+
+--- See csms.runtime.blocking for these.
+function M:submit(origin, credential, request)
+    if in_init() then return init:submit(origin, credential, request) end
+    if not channel then
+        local made, err = core.channel()
+        if not made then return nil, err end
+        channel = made
+    end
+    local started, err = channel:start() -- again after a fork
+    if not started then return nil, err end
+    return channel:submit(origin, credential, request)
+end
+
+local function wait_for(transfer)
+    local id = transfer:id()
+    local waiter = take_semaphore()
+    waiting[id] = waiter
+    while not transfer:done() do
+        ensure_driver()
+        waiter:wait(driver.ready and SAFETY or POLL)
+        if not driver.ready then post_finished() end
+    end
+    waiting[id] = nil
+    put_semaphore(waiter)
+end
+
+function M:await(transfer)
+    if in_init() then
+        init:await(transfer)
+        return close_when_idle()
+    end
+    local group = groups[coroutine.running()]
+    if group then
+        if group.cancelled then transfer:cancel() end
+        group.transfers[transfer] = true
+    end
+    wait_for(transfer)
+    if group then group.transfers[transfer] = nil end
+end
+
+function M:sleep(seconds)
+    if in_init() then return init:sleep(seconds) end
+    local group = groups[coroutine.running()]
+    if not group then
+        ngx.sleep(seconds)
+        return true
+    end
+    if not group.cancelled then
+        local waiter = take_semaphore()
+        group.sleepers[waiter] = true
+        waiter:wait(seconds)
+        group.sleepers[waiter] = nil
+        put_semaphore(waiter)
+    end
+    return not group.cancelled
+end
+
+local function cancel_group(group, problem)
+    if group.cancelled then return end
+    group.cancelled, group.problem = true, problem
+    for transfer in pairs(group.transfers) do transfer:cancel() end
+    for waiter in pairs(group.sleepers) do waiter:post(1) end
+    for inner in pairs(group.inner) do cancel_group(inner, problem) end
+end
+
+function M:each(next_item, n, fn)
+    if in_init() then return init:each(next_item, n, fn) end
+    local outer = groups[coroutine.running()]
+    local group = { transfers = {}, sleepers = {}, inner = {} }
+    if outer then outer.inner[group] = true end
+
+    local function work()
+        groups[coroutine.running()] = group
+        while not group.cancelled do
+            local item = next_item()
+            if item == nil then return end
+            fn(item)
+        end
+    end
+
+    local threads = {}
+    for index = 1, n do
+        threads[index] = ngx.thread.spawn(function()
+            local good, problem = pcall(work)
+            if not good then cancel_group(group, { problem }) end
+        end)
+    end
+    for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
+    if outer then outer.inner[group] = nil end
+    if group.problem then error(group.problem[1], 0) end
+end
+
+-- The flight runs in a timer of its own: a handler that is killed in the middle
+-- of it (a client that went away) leaves nobody waiting.
+function M:once(key, fn)
+    if in_init() then return init:once(key, fn) end
+    local leader = not flights[key]
+    local flight = flights[key] or { waiters = {} }
+    local function run()
+        flight.good, flight.problem = pcall(fn)
+        flight.done = true
+        flights[key] = nil
+        for waiter in pairs(flight.waiters) do waiter:post(1) end
+    end
+    if leader then
+        flights[key] = flight
+        if not ngx.timer.at(0, run) then run() end
+    end
+    local waiter = take_semaphore()
+    flight.waiters[waiter] = true
+    while not flight.done do waiter:wait(SAFETY) end
+    flight.waiters[waiter] = nil
+    put_semaphore(waiter)
+    if leader and not flight.good then error(flight.problem, 0) end
+end
+
+return M
