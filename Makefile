@@ -31,7 +31,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread \
 # nodelete: a thread of libcurl's may outlive the Lua state that loaded us.
 ALL_LDFLAGS = -shared -pthread -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
 LIBS_CFLAGS := $(shell $(PKG_CONFIG) --cflags libcurl libcrypto)
-LIBS := $(shell $(PKG_CONFIG) --libs libcurl libcrypto) -lm
+LIBS := $(shell $(PKG_CONFIG) --libs libcurl libcrypto) -lm -ldl
 
 ENGINE := $(wildcard src/csms_*.c)
 BINDING := $(wildcard src/lcsms_*.c)

@@ -10,6 +10,7 @@
 #include <curl/curl.h>
 #include <openssl/rand.h>
 
+#include "csms_host.h"
 #include "csms_version.h"
 
 #define BUFFER "csms.buffer"
@@ -221,6 +222,10 @@ __attribute__((visibility("default"))) int luaopen_csms_core(lua_State *L);
 
 int luaopen_csms_core(lua_State *L)
 {
+    struct csms_err err;
+
+    if (csms_host_check(&err))
+        return luaL_error(L, "csms: %s", err.message);
     lcsms_new_type(L, BUFFER, buffer_methods);
     lua_newtable(L);
     luaL_setfuncs(L, functions, 0);

@@ -109,7 +109,7 @@ end
 
 --- Whether a call can be made here: true, or nil and what is wrong; then the
 --- longest deadline that it may have, if there is one.
-function Runtime:available()
+function Runtime.available()
     return true
 end
 

@@ -1,0 +1,32 @@
+-- The program that loads the module is looked at first.
+
+local interpreter = os.getenv "CSMS_SPEC_LUA" or "lua5.4"
+
+local function run(command)
+    local pipe = assert(io.popen(command .. " 2>&1"))
+    local output = pipe:read("*a")
+    pipe:close()
+    return output
+end
+
+describe("a program that exports an OpenSSL of its own", function()
+    it("is refused, with what to do", function()
+        local folder = run("mktemp -d"):match("^%S+")
+        local lua = _VERSION == "Lua 5.4" and "lua5.4" or "luajit"
+        -- A module built with a sanitizer wants a program that is too.
+        local sanitize = interpreter:find("asan") and "clang -fsanitize=address,undefined" or "cc"
+        local built = run((sanitize .. " -Wl,-E -o %s/host spec/support/foreign_openssl.c "
+            .. "$(pkg-config --cflags --libs %s) -lm -ldl"):format(folder, lua))
+        assert.equal("", built)
+        local output = run(("LUA_CPATH='%s' %s/host"):format(package.cpath, folder))
+        run("rm -rf '" .. folder .. "'")
+        assert.matches("OpenSSL of its own", output)
+        assert.matches("Debian's nginx", output)
+    end)
+
+    it("is not what an ordinary Lua is", function()
+        local output = run(("LUA_CPATH='%s' %s -e \"print(require('csms.core').version)\"")
+            :format(package.cpath, interpreter))
+        assert.matches("^%d+%.%d+%.%d+\n$", output)
+    end)
+end)
