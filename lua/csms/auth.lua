@@ -34,11 +34,15 @@ local function ask(self, refused)
     if credential and not core.credential.is_open(credential) then
         credential, err = nil, "it is no open credential; return csms.credentials.static{...}:get()"
     end
-    if credential and self.last and credential ~= self.last then
+    if not credential then return nil, err end
+    local last = core.credential.is_open(self.last) and self.last
+    if last and last ~= credential then
+        -- A provider may make the same keys anew at each call.
+        if last:same(credential) then return last end
         self.context.emit { event = "renewed" }
     end
-    self.last = credential or self.last
-    return credential, err
+    self.last = credential
+    return credential
 end
 
 --- The credential to send now, or nil and an error of kind "credentials", or
@@ -81,8 +85,11 @@ end
 
 local function renew(self, tries, credential)
     if tries.renewals >= MAX_RENEWALS then return false end
-    local another = ask(self, credential)
-    if not another or another == credential then return false end
+    -- Once for all calls that it was refused to: the first asks, others see.
+    self.context.runtime:once(self, function()
+        if self.last == credential then ask(self, credential) end
+    end)
+    if self.last == credential then return false end
     tries.renewals = tries.renewals + 1
     return true
 end

@@ -17,6 +17,10 @@ local SKIPPED = { PENDING_DELETE = true, FROZEN = true }
 
 local function start(client, job)
     local now = client.runtime.now()
+    if client.batches == 0 then
+        client.limiter:restart()
+        client.budget.spent = false
+    end
     return {
         client = client, job = job, started = now,
         ends_at = job.deadline and now + job.deadline,
@@ -50,8 +54,8 @@ local function record(batch, item, blob, err, facts)
         report.ok = report.ok + 1
         if not job.on_result then report.blobs[item.name] = blob end
     end
-    batch.done = batch.done + 1
     if job.on_result then job.on_result(item.name, blob, err, facts) end
+    batch.done = batch.done + 1 -- only now: on_result may have waited
     if job.on_progress then job.on_progress(batch.done, report.total) end
 end
 
@@ -110,13 +114,23 @@ local function prove_credential(batch, next_item)
     end
 end
 
-local function run(batch, next_item)
+local function run_all(batch, next_item)
     local refused = prove_credential(batch, next_item)
     if refused and batch.report.ok == 0 then return nil, refused end
     batch.client.runtime:each(next_item, batch.job.concurrency, function(item)
         handle(batch, item)
     end)
     return finish(batch)
+end
+
+-- Counts the batches that run at once, also where a callback raises.
+local function run(batch, next_item)
+    local client = batch.client
+    client.batches = client.batches + 1
+    local good, report, err = pcall(run_all, batch, next_item)
+    client.batches = client.batches - 1
+    if not good then error(report, 0) end
+    return report, err
 end
 
 --- Backs up the secrets of these names: the report, or nil and the error.

@@ -78,6 +78,7 @@ function M.new(config, how_to_wait)
         runtime = how_to_wait,
         emit = emit,
         in_flight = {}, -- transfers, as keys
+        batches = 0,    -- that run
     }, Client)
 end
 

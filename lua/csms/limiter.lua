@@ -22,6 +22,7 @@ local NEAR = 0.96          -- of the ceiling: from here on growth is slow
 local UNKNOWN, FAST, SLOW = 0.15, 0.05, 0.002
 local PATIENCE = 30        -- units without a refusal after which slow growth doubles
 local DEEPEST = 0.9       -- a single cut; what got through may have been little by chance
+local SLOWEST = 1 / 60     -- requests a second
 local CLOSE_AFTER = 5      -- refusals in a row, and this long without a success
 local CLOSE_SECONDS = 2
 local MIN_HORIZON = 4      -- seconds over which successes are counted, at least
@@ -103,7 +104,7 @@ end
 local function learn(self, now)
     self.learning = false
     self.horizon = math.max(self.horizon, 3 * (now - self.wave_at))
-    local pace = DECREASE * goodput(self, now)
+    local pace = math.max(DECREASE * goodput(self, now), SLOWEST)
     self.ceiling = self.pace and (pace + self.pace) / 2
     self.pace = pace
     self.grown_at = now
@@ -127,7 +128,7 @@ end
 local function decrease(self, now)
     local through = math.min(self.pace, math.max(goodput(self, now), DEEPEST * self.pace))
     self.ceiling = (self.pace + through) / 2
-    self.pace = DECREASE * through
+    self.pace = math.max(DECREASE * through, SLOWEST)
     -- Requests that were on their way belong to the same refusal.
     self.grown_at = now + math.min(1, 3 / self.pace)
 end
@@ -138,12 +139,12 @@ end
 -- window lets through, and a window is about as long as the longest wait.
 local function set_pace_of_window(self)
     local pace = STATED_SHARE * math.max(self.through, 1) / self.longest_wait
-    self.pace = math.min(pace, self.bound)
+    self.pace = math.max(math.min(pace, self.bound), SLOWEST)
     self.ceiling = self.pace
 end
 
 local function obey_wait(self, now, wait)
-    self.longest_wait = math.max(self.longest_wait, wait)
+    self.longest_wait = math.max(self.longest_wait, wait, 1)
     self.bound = self.pace and DECREASE * self.pace or math.huge
     self.grown_at = now + wait
     set_pace_of_window(self)
@@ -168,7 +169,7 @@ end
 -- takes a share of the limit.
 local function obey_window(self, limit, period)
     local pace = STATED_SHARE * limit / period
-    if self.stated and self.pace <= pace then pace = math.max(0.97 * self.pace, 0.5 * pace) end
+    if self.stated and self.pace <= pace then pace = math.max(0.95 * self.pace, 0.2 * pace) end
     self.pace, self.stated = pace, true
 end
 
@@ -188,7 +189,7 @@ function Limiter:throttled(now, stated)
     if stated.limit then
         obey_window(self, stated.limit, stated.period)
     elseif stated.wait then
-        obey_wait(self, now, stated.wait)
+        obey_wait(self, now, math.max(stated.least or stated.wait, 1))
     elseif self.pace and (self.refusals < CLOSE_AFTER
         or now - self.succeeded_at < CLOSE_SECONDS) then
         decrease(self, now)
@@ -199,6 +200,11 @@ function Limiter:throttled(now, stated)
 end
 
 -- ---- probes ---------------------------------------------------------------
+
+--- A new batch starts without what the last one met.
+function Limiter:restart()
+    self.closed, self.failed_probes = false, 0
+end
 
 --- From now on one probe at a time.
 function Limiter:close()

@@ -56,6 +56,11 @@ local function take_slot(client, call, last)
             local blocked = limiter:is_blocked(now) and client.last_refusal
             return nil, last or blocked and errors.copy(blocked) or too_late(call)
         end
+        local batch = call.batch
+        if batch and not call.ends_at and limiter.blocked_until - now > LONGEST_WAIT then
+            batch.given_up = batch.given_up or client.last_refusal
+        end
+        if batch and batch.given_up then return nil, errors.copy(batch.given_up) end
         limiter:take(now)
         local good, err = sleep(client, call, wait, last)
         if not good then return nil, err end
@@ -63,9 +68,14 @@ local function take_slot(client, call, last)
     return true
 end
 
+-- An answer that is final was let through by whoever limits the rate.
+local function got_through(err)
+    return err.status and not err.retryable
+end
+
 local function note_outcome(client, call, err)
     local now = client.runtime.now()
-    if not err then
+    if not err or got_through(err) then
         client.limiter:succeeded(now)
     elseif err.kind == "throttled" then
         call.counts.throttled = call.counts.throttled + 1
@@ -160,6 +170,7 @@ end
 
 -- The budget's leave: the wait, or nil. A batch without budget probes.
 local function charge(client, call, cost, wait)
+    if wait >= left(call, client.runtime.now()) then return nil end
     local taken = client.budget:charge(cost, call.died_port, client.runtime.now())
     if taken then
         call.cost = taken
@@ -215,7 +226,9 @@ function M.run(client, call, send)
     local last
     while true do
         local result, err, ended = turn(client, call, send, last)
-        if call.batch and not ended then call.batch.last_error = err end
+        if call.batch and not ended then
+            call.batch.last_error = err and err.retryable and err or nil
+        end
         if not err then
             client.budget:pay_back(call.cost)
             return result

@@ -17,7 +17,8 @@ local function retry_after(header, time)
     local at = dates.parse_http(value)
     if not at then return nil end
     local date = header("Date")
-    return math.max(0, at - (date and dates.parse_http(date) or time))
+    local wait = at - (date and dates.parse_http(date) or time)
+    return wait, wait - 1 -- both dates are cut to the second
 end
 
 -- A limit without a time is a limit a second: the service's own figures are.
@@ -30,11 +31,14 @@ local function window(text)
     return limit, period > 0 and period or 1
 end
 
---- Reads a 429: {wait, limit, period}, each nil where nothing is said of it.
+--- Reads a 429: {wait, limit, period}, each nil where nothing is said of it;
+--- `least` is what `wait` may stand for where it was told in whole seconds.
 -- header: function(name); text: the error's message; time: now, since 1970.
 function M.read(header, text, time)
     local limit, period = window(text)
-    return { wait = retry_after(header, time) or period, limit = limit, period = period }
+    local wait, least = retry_after(header, time)
+    if wait and wait <= 0 then wait, least = nil, nil end -- that says nothing
+    return { wait = wait or period, least = least, limit = limit, period = period }
 end
 
 return M

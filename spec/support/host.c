@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs a Lua script with its arguments, as lua5.4 does, but built here, so
- * that a sanitizer can be linked into the program itself.
+ * Runs a Lua script with its arguments, or -e CODE, as lua5.4 does, but built
+ * here, so that a sanitizer can be linked into the program itself.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -13,6 +14,13 @@ static int traceback(lua_State *L)
 {
     luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
     return 1;
+}
+
+static int load(lua_State *L, int argc, char **argv)
+{
+    if (argc > 2 && strcmp(argv[1], "-e") == 0)
+        return luaL_loadstring(L, argv[2]);
+    return luaL_loadfile(L, argv[1]);
 }
 
 static int run(lua_State *L, int argc, char **argv)
@@ -25,7 +33,7 @@ static int run(lua_State *L, int argc, char **argv)
     }
     lua_setglobal(L, "arg");
     lua_pushcfunction(L, traceback);
-    if (luaL_loadfile(L, argv[1]))
+    if (load(L, argc, argv))
         return 1;
     for (int i = 2; i < argc; i++)
         lua_pushstring(L, argv[i]);

@@ -57,8 +57,10 @@ local function collect(self)
 end
 
 local function cancel_group(self, group)
+    if group.cancelled then return end
     group.cancelled = true
     for transfer in pairs(group.transfers) do transfer:cancel() end
+    for inner in pairs(group.inner) do cancel_group(self, inner) end
     for co in pairs(self.sleeping) do
         if self.groups[co] == group then wake(self, co) end
     end
@@ -166,7 +168,8 @@ end
 --- them is raised here, after everything else that was in flight is cancelled.
 function Runtime:each(next_item, n, fn)
     local outer, parent = self:_group()
-    local group = { live = n, transfers = {}, parent = parent }
+    local group = { live = n, transfers = {}, parent = parent, inner = {} }
+    if outer then outer.inner[group] = true end
 
     local function work()
         while not group.cancelled do
@@ -183,8 +186,8 @@ function Runtime:each(next_item, n, fn)
     end
     while group.live > 0 do
         if parent then coroutine.yield() else turn(self) end
-        if outer and outer.cancelled and not group.cancelled then cancel_group(self, group) end
     end
+    if outer then outer.inner[group] = nil end
     if group.failed then error(group.problem, 0) end
 end
 
