@@ -109,7 +109,8 @@ function Client:__tostring()
 end
 
 -- What every kind of call needs: {project, timeout, retry}, or nil and the error.
-local function prepare(self, id, opts, check_opts)
+-- What needs no network is checked first.
+local function prepare(self, id, opts, check_opts, takes, argument)
     if self.closed then
         return nil, errors.new("config", "the client is closed; make another with csms.new")
     end
@@ -118,18 +119,17 @@ local function prepare(self, id, opts, check_opts)
     local checked, err = check_opts(opts, self.config)
     if not checked then return nil, err end
     if limit then checked.deadline = math.min(checked.deadline or limit, limit) end
+    good, err = arguments.argument(takes, argument, self.config.allow_periods)
+    if not good then return nil, err end
     checked.project, err = project.resolve(self, id, checked)
     if not checked.project then return nil, err end
     return checked
 end
 
 local function prepare_call(self, name, id, argument, opts)
-    local call, err = prepare(self, id, opts, configuration.call)
-    if not call then return nil, err end
     local takes = api.csms[name].takes
-    local good
-    good, err = arguments.argument(takes, argument, self.config.allow_periods)
-    if not good then return nil, err end
+    local call, err = prepare(self, id, opts, configuration.call, takes, argument)
+    if not call then return nil, err end
     call.operation, call.argument = name, argument
     call.name = takes == "name" and argument or nil
     return call
