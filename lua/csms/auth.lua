@@ -24,8 +24,7 @@ function M.new(provider, context)
         last = nil,     -- the credential that was used last
         offset = 0,     -- the service's clock less ours, in seconds
         proven = false, -- whether an answer has authenticated
-        bad = nil,      -- the credential with the bad signature, and until when
-        bad_until = 0,  -- it is refused
+        bad = {},       -- credentials with a bad signature -> until when they are refused
     }, Auth)
 end
 
@@ -45,6 +44,18 @@ local function ask(self, refused)
     return credential
 end
 
+-- A provider may make the same keys anew.
+local function is_bad(self, credential, now)
+    for bad, ends_at in pairs(self.bad) do
+        if now >= ends_at then
+            self.bad[bad] = nil
+        elseif bad == credential or bad:same(credential) then
+            return true
+        end
+    end
+    return false
+end
+
 --- The credential to send now, or nil and an error of kind "credentials", or
 --- "auth" for one that was refused within the last minute.
 function Auth:credential(now)
@@ -55,7 +66,7 @@ function Auth:credential(now)
         end
         return nil, err
     end
-    if credential == self.bad and now < self.bad_until then
+    if is_bad(self, credential, now) then
         return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
             .. "not sent again, because five bad signatures lock them; check ak and sk")
             :format(REFUSAL))
@@ -95,7 +106,7 @@ local function renew(self, tries, credential)
 end
 
 local function refuse(self, credential, now)
-    self.bad, self.bad_until, self.proven = credential, now + REFUSAL, false
+    self.bad[credential], self.proven = now + REFUSAL, false
     return false
 end
 

@@ -42,6 +42,16 @@ local function finish(batch)
     return report
 end
 
+-- An error in a callback ends the batch: no other one is called after it.
+local function tell(batch, callback, ...)
+    if not callback or batch.stopped then return end
+    local good, problem = pcall(callback, ...)
+    if not good then
+        batch.stopped = true
+        error(problem, 0)
+    end
+end
+
 -- Counts one item and tells the callbacks.
 local function record(batch, item, blob, err, facts)
     local report, job = batch.report, batch.job
@@ -54,9 +64,9 @@ local function record(batch, item, blob, err, facts)
         report.ok = report.ok + 1
         if not job.on_result then report.blobs[item.name] = blob end
     end
-    if job.on_result then job.on_result(item.name, blob, err, facts) end
+    tell(batch, job.on_result, item.name, blob, err, facts)
     batch.done = batch.done + 1 -- only now: on_result may have waited
-    if job.on_progress then job.on_progress(batch.done, report.total) end
+    tell(batch, job.on_progress, batch.done, report.total)
 end
 
 -- ---- one item -------------------------------------------------------------

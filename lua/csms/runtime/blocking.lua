@@ -168,7 +168,8 @@ end
 --- them is raised here, after everything else that was in flight is cancelled.
 function Runtime:each(next_item, n, fn)
     local outer, parent = self:_group()
-    local group = { live = n, transfers = {}, parent = parent, inner = {} }
+    local group = { live = n, transfers = {}, parent = parent, inner = {},
+        cancelled = outer and outer.cancelled }
     if outer then outer.inner[group] = true end
 
     local function work()

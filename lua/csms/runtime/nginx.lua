@@ -197,7 +197,8 @@ end
 function M:each(next_item, n, fn)
     if in_init() then return init:each(next_item, n, fn) end
     local outer = groups[coroutine.running()]
-    local group = { transfers = {}, sleepers = {}, inner = {} }
+    local group = { transfers = {}, sleepers = {}, inner = {},
+        cancelled = outer and outer.cancelled }
     if outer then outer.inner[group] = true end
 
     local function work()
