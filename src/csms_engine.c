@@ -342,12 +342,24 @@ static void release_pipe(const struct pipe_guard *guard)
 
 /* ---- the two drivers -------------------------------------------------- */
 
+/* Before the first request there is nothing to drive. */
+static void just_sleep(double timeout)
+{
+    struct timespec time = {(time_t)timeout,
+                            (long)((timeout - (double)(time_t)timeout) * 1e9)};
+
+    if (timeout > 0)
+        (void)nanosleep(&time, NULL);
+}
+
 static void drive_once(double timeout)
 {
     struct pipe_guard guard;
+    bool idle = false;
 
     (void)pthread_mutex_lock(&engine.driving);
-    if (engine.multi) {
+    idle = !engine.multi;
+    if (!idle) {
         guard_pipe(&guard);
         if (perform() == 0 && timeout > 0) {
             wait_for_news(timeout);
@@ -356,6 +368,8 @@ static void drive_once(double timeout)
         release_pipe(&guard);
     }
     (void)pthread_mutex_unlock(&engine.driving);
+    if (idle)
+        just_sleep(timeout);
 }
 
 /* The thread drives; this only waits for what it delivers. */

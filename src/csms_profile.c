@@ -54,7 +54,8 @@ static int read_file(const char *path, struct csms_buf *text, bool *loose,
                      struct csms_err *err)
 {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a pipe would wait for somebody to write. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int result = -1;
 
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))

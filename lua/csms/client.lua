@@ -17,6 +17,7 @@ local listing = require "csms.listing"
 local project = require "csms.project"
 local regions = require "csms.regions"
 local runtime = require "csms.runtime"
+local source = require "csms.credentials.source"
 
 local M = {}
 
@@ -86,7 +87,7 @@ end
 function Client:iam_origin()
     local err
     if not self.iam then
-        local url = self.config.iam_endpoint or project.known(self.credentials, "iam_endpoint")
+        local url = self.config.iam_endpoint or source.known(self.credentials, "iam_endpoint")
             or regions.iam_endpoint(self.config.region)
         self.iam, err = make_origin(self.config, url, nil)
     end

@@ -23,6 +23,7 @@ local UNKNOWN, FAST, SLOW = 0.15, 0.05, 0.002
 local PATIENCE = 30        -- units without a refusal after which slow growth doubles
 local DEEPEST = 0.9       -- a single cut; what got through may have been little by chance
 local SLOWEST = 1 / 60     -- requests a second
+local ISOLATED = 3         -- fewer refusals in a row are no limit yet
 local CLOSE_AFTER = 5      -- refusals in a row, and this long without a success
 local CLOSE_SECONDS = 2
 local MIN_HORIZON = 4      -- seconds over which successes are counted, at least
@@ -193,7 +194,7 @@ function Limiter:throttled(now, stated)
     elseif self.pace and (self.refusals < CLOSE_AFTER
         or now - self.succeeded_at < CLOSE_SECONDS) then
         decrease(self, now)
-    else
+    elseif self.refusals >= ISOLATED then
         self.learning = true
         self:close()
     end

@@ -6,14 +6,9 @@ local api = require "csms.api"
 local arguments = require "csms.arguments"
 local errors = require "csms.errors"
 local exchange = require "csms.exchange"
+local source = require "csms.credentials.source"
 
 local M = {}
-
---- What a provider knows besides its keys ("project_id", "iam_endpoint"), or nil.
-function M.known(provider, field)
-    if type(provider.knows) == "function" then return provider:knows(field) end
-    return provider[field]
-end
 
 local function region_of(client)
     return client.config.region or tostring(client.origin):match("//kms%.([%w-]+)%.my")
@@ -63,9 +58,10 @@ end
 function M.resolve(client, id, call)
     id = id or client.config.project
     if not id then
+        client.auth.context.time_left = call.deadline
         local credential, err = client.auth:credential(client.runtime.now())
         if not credential then return nil, err end
-        id = M.known(client.credentials, "project_id")
+        id = source.known(client.credentials, "project_id")
         if not id then
             id, err = look_up(client, call)
             if not id then return nil, err end

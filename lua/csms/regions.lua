@@ -32,7 +32,8 @@ end
 -- variable: function(name), the environment.
 function M.endpoint(region, variable)
     local override = variable(M.variable(region))
-    if override then return override:match("^%s*([^,%s]+)") end
+    local first = override and override:match("^%s*([^,%s]+)")
+    if first then return first end
     if KMS[region] then return "https://kms." .. region .. ".myhuaweicloud.com" end
     return nil, errors.new("config", ("region '%s' is not known: if it is right, set `endpoint` "
         .. "(CSMS_ENDPOINT or %s) to the KMS endpoint of the region, and `iam_endpoint` "

@@ -19,6 +19,9 @@ local function choose(self, refused, context)
             self.chosen = provider
             return credential
         end
+        if not errors.is_error(err) then
+            err = errors.new("credentials", err and tostring(err) or "a source gave no credential")
+        end
         if not absent then return nil, err end
         said[#said + 1] = err.message
     end
@@ -34,7 +37,7 @@ end
 
 --- What the chosen source knows of the project and of IAM.
 function Chain:knows(field)
-    return self.chosen and self.chosen[field]
+    return self.chosen and source.known(self.chosen, field)
 end
 
 --- Closes every source that can be.

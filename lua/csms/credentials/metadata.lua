@@ -38,6 +38,7 @@ local function request(self, context, operation, headers, read)
     if not origin then return nil, err end
     return source.request({
         source = "metadata", origin = origin, operation = operation, timeout = TIMEOUT,
+        optional = true,
         call = { headers = headers },
     }, context, read)
 end

@@ -25,14 +25,22 @@ local function fail(message)
     return source.fail("password", message)
 end
 
+-- Nothing of the answer but a code, and that only where it looks like one: a
+-- server may repeat the password.
+local function code_of(body, password)
+    local code = errors.read_body(body).code
+    if not code or #code > 12 or not code:find("^%a*%.?%d+$") then return "" end
+    if password:find(code, 1, true) or code:find(password, 1, true) then return "" end
+    return ", code " .. code
+end
+
 local function read_token(self, answer)
     if answer.status == 401 then
         return fail("IAM refused the user; check domain (the account), user and password")
     end
     if answer.status ~= 201 then
-        local found = errors.read_body(answer.body)
-        return fail(("IAM gave no token (status %d, code %s); check domain and project")
-            :format(answer.status, tostring(found.code)))
+        return fail(("IAM gave no token (status %d%s); check domain and project")
+            :format(answer.status, code_of(answer.body, self.login().password)))
     end
     local text = answer.header("X-Subject-Token")
     if not text then return fail("IAM's answer has no X-Subject-Token; check iam_endpoint") end
@@ -53,7 +61,8 @@ end
 
 local function fetch(self, context)
     local origin, err = source.origin("password", {
-        url = self.iam_endpoint or context.iam_endpoint or regions.iam_endpoint(context.region),
+        url = self.iam_endpoint or context.iam_endpoint or self.env_iam_endpoint
+            or regions.iam_endpoint(context.region),
         ca_file = context.ca_file or self.ca_file, proxy = context.proxy, connect_timeout = 5,
         max_response = 1024 * 1024,
     })
@@ -64,7 +73,9 @@ local function fetch(self, context)
     }, context, function(answer)
         local credential, expires, absent = read_token(self, answer)
         if not credential then return nil, expires, absent end
-        return credential, life_of(expires, answer, context)
+        local life = life_of(expires, answer, context)
+        if life > 0 then return credential, life end
+        return fail("IAM's token has expired already; is the clock of this machine right?")
     end)
 end
 
@@ -87,8 +98,8 @@ function M.new(login, getenv)
             .. "missing; a token for CSMS is scoped to a project")
     end
     return renewing.new("password", fetch, {
-        iam_endpoint = given.iam_endpoint
-            or config.variable("HUAWEICLOUD_SDK_IAM_ENDPOINT", getenv),
+        iam_endpoint = given.iam_endpoint,
+        env_iam_endpoint = config.variable("HUAWEICLOUD_SDK_IAM_ENDPOINT", getenv),
         ca_file = config.variable("CSMS_CA_FILE", getenv),
         login = function() return given end, -- not a field: nothing prints it
     })

@@ -25,7 +25,18 @@ local function read_authorization(path)
     local text = file and file:read("*a")
     if file then file:close() end
     if not text then return fail(path .. " (" .. FILE .. ") cannot be read") end
-    return (text:gsub("%s+$", ""))
+    text = text:gsub("%s+$", "")
+    if text:find("[%c\128-\255]") then
+        return fail(path .. " (" .. FILE .. ") holds what no header can hold; is it that file?")
+    end
+    return text
+end
+
+-- The exception that design 2.1 makes for plain http: link-local addresses.
+local function is_link_local(base)
+    local host = base:match("^http://([%d.]+)")
+    return host ~= nil and base:find("^http://[%d.]+:?%d*$") ~= nil
+        and host:find("^169%.254%.%d+%.%d+$") ~= nil
 end
 
 local function split(uri)
@@ -37,7 +48,7 @@ local function origin_of(self, context)
     local base = split(self.uri)
     if not base then return fail(URI .. " is not a URL") end
     return source.origin("pod_identity", {
-        url = base, allow_http = base:find("^http://169%.254%.") ~= nil, no_proxy = true,
+        url = base, allow_http = is_link_local(base), no_proxy = true,
         connect_timeout = TIMEOUT, max_response = 65536, ca_file = context.ca_file,
     })
 end

@@ -38,6 +38,7 @@ local function keep(self, context, credential, life)
     local early = math.min(EARLY, life * SHARE)
     self.renew_at = now + life - early * (1 + JITTER * (2 * runtime.random() - 1))
     self.expires_at = now + life
+    self.usable_until = now + life - math.min(MARGIN, early)
 end
 
 local function renew(self, context)
@@ -55,19 +56,21 @@ local function renew(self, context)
     return true
 end
 
--- One that is due but still good: whoever comes first tries, nobody waits.
+-- One that is due but still good: whoever comes first tries, nobody else waits.
+-- The flag falls within the flight, which goes on where nginx kills its leader.
 local function renew_early(self, context)
     if self.renewing then return end
     self.renewing = true
-    local good, renewed = pcall(renew, self, context)
-    self.renewing = false
-    if not good then error(renewed, 0) end
-    if not renewed then
-        local runtime = context.runtime
+    local runtime = context.runtime
+    runtime:once(self, function()
+        local good, renewed = pcall(renew, self, context)
+        self.renewing = false
+        if not good then error(renewed, 0) end
+        if renewed then return end
         self.renew_at = runtime.now() + RETRY * (0.5 + runtime.random())
         context.emit { event = "warning", message = "renewal failed, the old credential is used "
             .. "on: " .. tostring(self.err) }
-    end
+    end)
 end
 
 --- A credential that is good for a while; see csms.credentials.
@@ -76,7 +79,7 @@ function Renewing:get(refused, context)
     context = source.context(context)
     local now = context.runtime.now()
     local usable = self.credential and self.credential ~= refused
-        and now < self.expires_at - math.min(MARGIN, self.expires_at - self.renew_at)
+        and now < self.usable_until
     if usable then
         if now >= self.renew_at then renew_early(self, context) end
         return self.credential
@@ -85,6 +88,7 @@ function Renewing:get(refused, context)
     context.runtime:once(self, function()
         if self.credential == old then renew(self, context) end
     end)
+    if self.closed then return source.fail(self.source, "the provider is closed") end
     if self.err then return nil, self.err, self.absent end
     return self.credential
 end

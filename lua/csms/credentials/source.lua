@@ -18,6 +18,12 @@ function M.context(context)
     return context or ALONE
 end
 
+--- What a provider knows besides its keys ("project_id", "iam_endpoint"), or nil.
+function M.known(provider, field)
+    if type(provider.knows) == "function" then return provider:knows(field) end
+    return provider[field]
+end
+
 --- nil and an error of kind "credentials" that names the source.
 -- absent: the source has nothing, so that a chain asks the next one.
 function M.fail(source, message, absent, cause)
@@ -37,7 +43,8 @@ end
 
 --- Sends one request: read(answer) -> result..., or nil and the error; both may
 --- look at the answer's headers.
--- request: {source, origin, operation, call, timeout}
+-- request: {source, origin, operation, call, timeout, optional}; where a source
+-- is optional, nobody's answer means that it is not there.
 function M.request(request, context, read)
     local built = wire.build(request.operation, request.call)
     built.timeout = math.min(request.timeout, context.time_left or request.timeout)
@@ -45,7 +52,7 @@ function M.request(request, context, read)
     local answer, err, transfer = wire.send(context.runtime, request.origin, nil, built)
     if not answer then
         if transfer then transfer:close() end
-        return M.fail(request.source, err.message, true, err.cause)
+        return M.fail(request.source, err.message, request.optional, err.cause)
     end
     local first, second, third = read(answer)
     transfer:close()

@@ -228,7 +228,9 @@ function M:once(key, fn)
     if in_init() then return init:once(key, fn) end
     local leader = not flights[key]
     local flight = flights[key] or { waiters = {} }
+    local group = groups[coroutine.running()]
     local function run()
+        groups[coroutine.running()] = group -- what cancels the leader cancels it
         flight.good, flight.problem = pcall(fn)
         flight.done = true
         flights[key] = nil

@@ -1,0 +1,91 @@
+-- Pages of a listing, alone, in simulated time. What a program sees of them: client_spec.
+
+local json = require "cjson"
+local listing = require "csms.listing"
+local simulation = require "spec.support.simulation"
+
+-- What pages() gives: the names of each page, and the error that ended it.
+local function pages_of(service, opts)
+    local world = simulation.new(service)
+    local client = world:client { retry = { base = 0 } }
+    local call = { operation = "list", project = simulation.PROJECT, timeout = 30,
+        retry = client.config.retry }
+    for key, value in pairs(opts or {}) do call[key] = value end
+    local pages, problem = {}, nil
+    for page, err in listing.pages(client, call) do
+        problem = err
+        local names = {}
+        for index, secret in ipairs(page or {}) do names[index] = secret.name end
+        pages[#pages + 1] = page and table.concat(names, " ") or page
+    end
+    return pages, world.requests, problem
+end
+
+local function page(names, marker)
+    local secrets = {}
+    for name in names:gmatch("%S+") do secrets[#secrets + 1] = { name = name } end
+    return { status = 200, body = ('{"secrets":%s,"page_info":%s}'):format(
+        #secrets == 0 and "[]" or json.encode(secrets), json.encode { next_marker = marker }) }
+end
+
+describe("the pages of a listing", function()
+    it("are asked for a thousand at a time, each after the last name of the one before", function()
+        local pages, requests = pages_of(simulation.script {
+            page("a b", "b"), page("c", "c d/&"), page("e") })
+        assert.same({ "a b", "c", "e" }, pages)
+        local path = "/v1/" .. simulation.PROJECT .. "/secrets?limit=1000"
+        assert.equal(path, requests[1].target)
+        assert.equal(path .. "&marker=b", requests[2].target)
+        assert.equal(path .. "&marker=c%20d%2F%26", requests[3].target)
+        assert.equal(3, #requests)
+    end)
+
+    it("end with an empty page", function()
+        local pages, requests = pages_of(simulation.script { page("a", "a"), page("", "b") })
+        assert.same({ "a" }, pages)
+        assert.equal(2, #requests)
+    end)
+
+    it("end with a marker that repeats, at once or later", function()
+        local pages, requests = pages_of(simulation.script { page("a", "a") })
+        assert.same({ "a" }, pages)
+        assert.equal(2, #requests)
+        pages, requests = pages_of(simulation.script {
+            page("a", "a"), page("b", "b"), page("a", "a"), page("d", "d") })
+        assert.same({ "a", "b" }, pages)
+        assert.equal(3, #requests)
+    end)
+
+    it("go on where a page is short", function()
+        assert.same({ "a", "b", "c" }, (pages_of(simulation.script {
+            page("a", "a"), page("b", "b"), page("c") })))
+    end)
+
+    it("are none for an empty project", function()
+        assert.same({}, (pages_of(simulation.script { page "" })))
+    end)
+
+    it("are each tried again", function()
+        local busy = simulation.refuse(503, "X")
+        local pages, requests = pages_of(simulation.script {
+            busy, page("a", "a"), busy, busy, page("b", "b"), busy, page "" })
+        assert.same({ "a", "b" }, pages)
+        assert.equal(7, #requests)
+        assert.equal(requests[3].target, requests[5].target)
+    end)
+
+    it("have the attempts of a call each", function()
+        local busy = simulation.refuse(503, "X")
+        local pages = pages_of(simulation.script { busy, busy, busy, page("a", "a"), busy, busy,
+            busy, page "b" })
+        assert.same({ "a", "b" }, pages)
+    end)
+
+    it("end with false and the error where one fails", function()
+        local pages, requests, err = pages_of(simulation.script { page("a", "a"),
+            simulation.refuse(403, "CSMS.0302"), page "b" })
+        assert.same({ "a", false }, pages)
+        assert.equal("denied", err.kind)
+        assert.equal(2, #requests)
+    end)
+end)
