@@ -1,6 +1,5 @@
 -- Batches: against the emulator what the network decides, in simulated time the rest.
 
-local blocking = require "csms.runtime.blocking"
 local cases = require "spec.support.cases"
 local core = require "csms.core"
 local csms = require "csms"
@@ -8,7 +7,6 @@ local emulator = require "spec.support.emulator"
 local json = require "cjson"
 local simulation = require "spec.support.simulation"
 
-local make_client = require("csms.client").new
 local unpack = table.unpack or unpack
 local failure = cases.failure
 local refuse = simulation.refuse
@@ -786,20 +784,6 @@ describe("over the wire", function()
         for name, secret in pairs(before) do assert.same(secret, emu:secret(name)) end
     end
 
-    -- A client for which all time but the network's passes twenty times as fast.
-    local function hasty_client()
-        local haste = 20
-        local runtime = blocking.new {
-            channel = core.channel, time = core.time, random = core.random,
-            now = function() return haste * core.now() end,
-            step = function(seconds) core.step(seconds / haste) end,
-        }
-        return assert(make_client({
-            endpoint = emu.endpoint, ca_file = emu.ca_file, project = emu.project,
-            credentials = csms.credentials.static { ak = emu.ak, sk = emu.sk },
-        }, runtime))
-    end
-
     it("500 secrets come whole from a service that fails a fifth of the calls", function()
         local share = 0.2 / 8
         local faults = { { status = 429 }, { status = 500 }, { status = 502 }, { status = 503 },
@@ -809,7 +793,7 @@ describe("over the wire", function()
             fault.operation, fault.probability, fault.times = "backup", share, 0
         end
         emu:fault(faults)
-        local report = assert(hasty_client():backup_many(nil, NAMES))
+        local report = assert(cases.client(emu, { retry = {} }):backup_many(nil, NAMES))
         assert.same({ 500, 500, 0 }, { report.total, report.ok, report.failed })
         local used = 0
         for _, fault in ipairs(emu:faults()) do
@@ -961,7 +945,9 @@ describe("memory", function()
         assert.equal(0, status, output)
         local ok, kept, grown = output:match("^(%d+)\t(%S+)\t(-?%d+)\n$")
         assert.same({ "20000", "nil" }, { ok, kept }, output)
-        assert.is_true(tonumber(grown) <= 2048, grown .. " KiB")
+        -- AddressSanitizer keeps what is freed for a while.
+        local allowed = (os.getenv "CSMS_SPEC_LUA" or ""):find("asan") and 65536 or 2048
+        assert.is_true(tonumber(grown) <= allowed, grown .. " KiB")
     end)
 end)
 
