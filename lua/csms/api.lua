@@ -75,7 +75,12 @@ M.iam.projects = {
     path = "/v3/projects",
     query = { "name" },
     read = function(body)
-        if type(body.projects) ~= "table" then return nil, "no list of projects" end
+        if not is_list(body.projects) then return nil, "no list of projects" end
+        for _, item in ipairs(body.projects) do
+            if type(item) ~= "table" or type(item.id) ~= "string" then
+                return nil, "a list with what is no project"
+            end
+        end
         return body.projects
     end,
     actions = { "iam:projects:listProjects" },

@@ -120,6 +120,7 @@ local function prepare(self, id, opts, check_opts, takes, argument)
     local checked, err = check_opts(opts, self.config)
     if not checked then return nil, err end
     if limit then checked.deadline = math.min(checked.deadline or limit, limit) end
+    checked.ends_at = checked.deadline and self.runtime.now() + checked.deadline
     good, err = arguments.argument(takes, argument, self.config.allow_periods)
     if not good then return nil, err end
     checked.project, err = project.resolve(self, id, checked)

@@ -16,7 +16,7 @@ end
 
 local function list_ids(projects)
     local ids = {}
-    for _, item in ipairs(projects) do ids[#ids + 1] = tostring(item.id) end
+    for _, item in ipairs(projects) do ids[#ids + 1] = item.id end
     return table.concat(ids, ", ")
 end
 
@@ -27,10 +27,11 @@ local function ask_iam(client, region, call)
     local projects
     projects, err = exchange.call(client, api.iam.projects, {
         operation = "projects", origin = origin, query = { name = region },
-        timeout = call.timeout, deadline = call.deadline, retry = call.retry,
+        timeout = call.timeout, deadline = call.deadline, ends_at = call.ends_at,
+        retry = call.retry,
     })
     if not projects then return nil, err end
-    if #projects == 1 and type(projects[1].id) == "string" then return projects[1].id end
+    if #projects == 1 then return projects[1].id end
     local found = #projects == 0 and "no project"
         or #projects .. " projects: " .. list_ids(projects)
     return nil, errors.new("config", ("IAM has %s for region %s; name the one to use as `project` "
@@ -54,11 +55,12 @@ end
 
 --- The id to use for a call, or nil and the error. May ask the credentials'
 --- source and IAM.
--- id: what the caller said, perhaps nil. call: {timeout, deadline, retry}.
+-- id: what the caller said, perhaps nil. call: {timeout, deadline, ends_at, retry}.
 function M.resolve(client, id, call)
     id = id or client.config.project
     if not id then
-        client.auth.context.time_left = call.deadline
+        client.auth.context.time_left = call.ends_at
+            and call.ends_at - client.runtime.now() or call.timeout
         local credential, err = client.auth:credential(client.runtime.now())
         if not credential then return nil, err end
         id = source.known(client.credentials, "project_id")
