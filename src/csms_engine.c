@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "csms_engine.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
 
-#include <openssl/crypto.h>
-#include <unistd.h>
+#include "csms_options.h"
+#include "csms_sigpipe.h"
 
 #define MAX_CONNECTIONS 256L /* kept open; the default shrinks with use */
 #define MAX_IDLE 256         /* easy handles kept for reuse */
@@ -91,7 +90,7 @@ static void forget_engine(void)
     (void)pthread_mutex_init(&engine.lock, NULL);
     (void)pthread_mutex_init(&engine.driving, NULL);
     (void)pthread_cond_init(&engine.delivered, NULL);
-    csms_transfer_close_sockets();
+    csms_options_close_sockets();
     engine.multi = NULL;
     engine.generation++;
     engine.waiting = false;
@@ -296,50 +295,6 @@ static size_t perform(void)
     return count + collect();
 }
 
-/* ---- SIGPIPE ---------------------------------------------------------- */
-
-/* Writing to a connection that the peer closed raises SIGPIPE, which ends a
- * program that does not ignore it. It is blocked while libcurl runs, and one
- * that libcurl caused is taken before it is let through again. */
-struct pipe_guard {
-    sigset_t mask;
-    bool was_pending;
-};
-
-static void only_sigpipe(sigset_t *set)
-{
-    (void)sigemptyset(set);
-    (void)sigaddset(set, SIGPIPE);
-}
-
-static bool sigpipe_pending(void)
-{
-    sigset_t pending;
-
-    return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-}
-
-static void guard_pipe(struct pipe_guard *guard)
-{
-    sigset_t set;
-
-    guard->was_pending = sigpipe_pending();
-    only_sigpipe(&set);
-    (void)pthread_sigmask(SIG_BLOCK, &set, &guard->mask);
-}
-
-static void release_pipe(const struct pipe_guard *guard)
-{
-    static const struct timespec no_wait = {0, 0};
-    sigset_t set;
-
-    only_sigpipe(&set);
-    if (!guard->was_pending && sigpipe_pending())
-        while (sigtimedwait(&set, NULL, &no_wait) == -1 && errno == EINTR)
-            ;
-    (void)pthread_sigmask(SIG_SETMASK, &guard->mask, NULL);
-}
-
 /* ---- the two drivers -------------------------------------------------- */
 
 /* Before the first request there is nothing to drive. */
@@ -354,18 +309,18 @@ static void just_sleep(double timeout)
 
 static void drive_once(double timeout)
 {
-    struct pipe_guard guard;
+    struct csms_sigpipe guard;
     bool idle = false;
 
     (void)pthread_mutex_lock(&engine.driving);
     idle = !engine.multi;
     if (!idle) {
-        guard_pipe(&guard);
+        csms_sigpipe_block(&guard);
         if (perform() == 0 && timeout > 0) {
             wait_for_news(timeout);
             (void)perform();
         }
-        release_pipe(&guard);
+        csms_sigpipe_release(&guard);
     }
     (void)pthread_mutex_unlock(&engine.driving);
     if (idle)

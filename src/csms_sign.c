@@ -13,6 +13,8 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 
+#include "csms_encode.h"
+
 static const struct rules {
     const char *name;
     const char *digest;
@@ -77,80 +79,6 @@ void csms_signer_free(struct csms_signer *signer)
     memset(signer, 0, sizeof *signer);
 }
 
-/* ---- encoding --------------------------------------------------------- */
-
-static void append_hex(struct csms_buf *out, const unsigned char *bytes,
-                       size_t len)
-{
-    static const char digits[] = "0123456789abcdef";
-    char text[2 * EVP_MAX_MD_SIZE];
-
-    for (size_t i = 0; i < len; i++) {
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    csms_buf_append(out, text, 2 * len);
-    OPENSSL_cleanse(text, sizeof text);
-}
-
-static bool is_unreserved(unsigned char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-           (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
-           c == '~';
-}
-
-/* RFC 3986 percent-encoding, upper-case hex. */
-static void append_encoded(struct csms_buf *out, struct csms_span text)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    size_t plain = 0; /* start of the run that needs no encoding */
-
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-
-        if (!is_unreserved(c)) {
-            char escape[3] = {'%', digits[c >> 4], digits[c & 15]};
-
-            csms_buf_append(out, text.data + plain, i - plain);
-            csms_buf_append(out, escape, sizeof escape);
-            plain = i + 1;
-        }
-    }
-    csms_buf_append(out, text.data + plain, text.len - plain);
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-/* A "%" that starts no escape stands for itself. */
-static void append_decoded(struct csms_buf *out, struct csms_span text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        int high = -1;
-        int low = -1;
-
-        if (text.data[i] == '%' && text.len - i > 2) {
-            high = hex_value(text.data[i + 1]);
-            low = hex_value(text.data[i + 2]);
-        }
-        if (high >= 0 && low >= 0) {
-            csms_buf_char(out, (char)(high * 16 + low));
-            i += 2;
-        } else {
-            csms_buf_char(out, text.data[i]);
-        }
-    }
-}
-
 /* Cuts the text before the first `separator` off `rest` and returns it. */
 static struct csms_span cut(struct csms_span *rest, char separator)
 {
@@ -178,7 +106,7 @@ static int digest_hex(struct csms_signer *signer, struct csms_span text,
         !EVP_DigestUpdate(signer->digest, text.data, text.len) ||
         !EVP_DigestFinal_ex(signer->digest, bytes, &len))
         return crypto_failed(err, "a digest");
-    append_hex(out, bytes, len);
+    csms_encode_hex(out, bytes, len);
     return csms_buf_check(out, "the signed text", err);
 }
 
@@ -197,12 +125,12 @@ int csms_sign_canonical_uri(struct csms_span path, struct csms_buf *out,
 
         csms_buf_reset(&segment);
         if (memchr(raw.data, '%', raw.len)) {
-            append_decoded(&segment, raw);
+            csms_decode_percent(&segment, raw);
             if (csms_buf_check(&segment, "the path", err))
                 goto out;
             raw = csms_buf_view(&segment);
         }
-        append_encoded(out, raw);
+        csms_encode_percent(out, raw);
         csms_buf_char(out, '/');
     }
     if (path.len == 0)
@@ -272,10 +200,10 @@ static struct parameter decode_parameter(struct csms_span pair,
     struct parameter parameter;
 
     parameter.name = decoded->len;
-    append_decoded(decoded, name);
+    csms_decode_percent(decoded, name);
     parameter.name_len = decoded->len - parameter.name;
     parameter.value = decoded->len;
-    append_decoded(decoded, value);
+    csms_decode_percent(decoded, value);
     parameter.value_len = decoded->len - parameter.value;
     return parameter;
 }
@@ -312,9 +240,9 @@ int csms_sign_canonical_query(struct csms_span query, struct csms_buf *out,
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
             csms_buf_char(out, '&');
-        append_encoded(out, name_of(&list[i], text));
+        csms_encode_percent(out, name_of(&list[i], text));
         csms_buf_char(out, '=');
-        append_encoded(out, value_of(&list[i], text));
+        csms_encode_percent(out, value_of(&list[i], text));
     }
     result = csms_buf_check(out, "the signed text", err);
 out:
@@ -497,7 +425,7 @@ int csms_sign_key(enum csms_algorithm algorithm, const char *ak, const char *sk,
     if (hkdf(ak, sk, scope, derived, sizeof derived))
         return crypto_failed(err, "HKDF-SHA256");
     /* The key is the hex text, not the 32 bytes. */
-    append_hex(out, derived, sizeof derived);
+    csms_encode_hex(out, derived, sizeof derived);
     OPENSSL_cleanse(derived, sizeof derived);
     return csms_buf_check(out, "the derived key", err);
 }
@@ -533,7 +461,7 @@ int csms_sign_signature(struct csms_signer *signer,
                         string_to_sign.len) ||
         !EVP_MAC_final(signer->hmac, bytes, &len, sizeof bytes))
         return crypto_failed(err, "an HMAC");
-    append_hex(out, bytes, len);
+    csms_encode_hex(out, bytes, len);
     return csms_buf_check(out, "the signature", err);
 }
 

@@ -53,9 +53,6 @@ CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code);
 /* Ends it without an answer; as above. */
 CURL *csms_transfer_abort(struct csms_transfer *transfer);
 
-/* After a fork, in the child: closes its copies of all connections. */
-void csms_transfer_close_sockets(void);
-
 /* Wipes and frees; accepts NULL. */
 void csms_transfer_free(struct csms_transfer *transfer);
 
