@@ -20,7 +20,7 @@ description = {
 }
 
 dependencies = {
-    "lua >= 5.1", -- 5.4, or LuaJIT with its 5.1 interface
+    "lua >= 5.1, ~= 5.2", -- 5.4, or LuaJIT with its 5.1 interface
     "lua-cjson >= 2.1",
 }
 

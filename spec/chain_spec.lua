@@ -35,7 +35,7 @@ local function source(name, log, result)
 end
 
 local ABSENT = { says = "nothing here", absent = true }
-local BROKEN = { says = "it is broken" }
+local BROKEN = { says = "it is broken", absent = false }
 local GOOD = { credential = KEYS }
 
 -- A chain of such sources, by what they do: its sources by name, and the log.

@@ -268,7 +268,8 @@ describe("pod identity fails, and stops a chain,", function()
     it("where no answer comes in time", function()
         emu:fault { operation = "pod_identity", delay = 2 }
         local seconds, err = cases.timed(function()
-            return broken(working(), { runtime = runtime, emit = function() end, time_left = 0.2 })
+            return broken(working(), { runtime = runtime, emit = function() end,
+                ends_at = runtime.now() + 0.2 })
         end)
         assert.is_table(err)
         assert.is_true(seconds < 1)

@@ -262,8 +262,8 @@ describe("the look-up of a project fails", function()
     end)
 
     it("where IAM's endpoint is none", function()
-        local made = client_with { iam_endpoint = "http://iam.example" }
-        local err = failure("config", made:backup(nil, "secret-0001"))
+        local err = failure("config", client.new { endpoint = emu.endpoint,
+            iam_endpoint = "http://iam.example" })
         assert.matches("plain http", err.message, 1, true)
     end)
 end)

@@ -68,6 +68,7 @@ static void end_in_child(struct csms_transfer_list *list)
         transfer->failed = true;
         csms_err_set(&transfer->err, CSMS_CANCELLED,
                      "the process forked while the call was in flight");
+        TAILQ_INSERT_TAIL(&transfer->channel->finished, transfer, link);
         atomic_store(&transfer->done, true);
     }
 }
@@ -191,8 +192,7 @@ static void deliver(struct csms_transfer *transfer)
     }
     atomic_store(&transfer->done, true);
     engine.news = true;
-    if (engine.threaded)
-        (void)pthread_cond_broadcast(&engine.delivered);
+    (void)pthread_cond_broadcast(&engine.delivered);
     csms_engine_unlock();
     if (closed)
         csms_transfer_unref(transfer);
@@ -297,37 +297,7 @@ static size_t perform(void)
 
 /* ---- the two drivers -------------------------------------------------- */
 
-/* Before the first request there is nothing to drive. */
-static void just_sleep(double timeout)
-{
-    struct timespec time = {(time_t)timeout,
-                            (long)((timeout - (double)(time_t)timeout) * 1e9)};
-
-    if (timeout > 0)
-        (void)nanosleep(&time, NULL);
-}
-
-static void drive_once(double timeout)
-{
-    struct csms_sigpipe guard;
-    bool idle = false;
-
-    (void)pthread_mutex_lock(&engine.driving);
-    idle = !engine.multi;
-    if (!idle) {
-        csms_sigpipe_block(&guard);
-        if (perform() == 0 && timeout > 0) {
-            wait_for_news(timeout);
-            (void)perform();
-        }
-        csms_sigpipe_release(&guard);
-    }
-    (void)pthread_mutex_unlock(&engine.driving);
-    if (idle)
-        just_sleep(timeout);
-}
-
-/* The thread drives; this only waits for what it delivers. */
+/* Another drives; this only waits for what it delivers. */
 static void wait_for_thread(double timeout)
 {
     struct timespec until;
@@ -344,6 +314,61 @@ static void wait_for_thread(double timeout)
         (void)pthread_cond_timedwait(&engine.delivered, &engine.lock, &until);
     engine.news = false;
     csms_engine_unlock();
+}
+
+/* Before the first request there is nothing to drive. */
+static void just_sleep(double timeout)
+{
+    struct timespec time = {(time_t)timeout,
+                            (long)((timeout - (double)(time_t)timeout) * 1e9)};
+
+    if (timeout > 0)
+        (void)nanosleep(&time, NULL);
+}
+
+/* Whether something ended while nobody looked: closing a channel, which the
+ * collector may do at any time, ends other channels' transfers too. */
+static bool has_news(void)
+{
+    bool news = false;
+
+    csms_engine_lock();
+    news = engine.news;
+    csms_engine_unlock();
+    return news;
+}
+
+static void forget_news(void)
+{
+    csms_engine_lock();
+    engine.news = false;
+    csms_engine_unlock();
+}
+
+static void drive_once(double timeout)
+{
+    struct csms_sigpipe guard;
+    bool idle = false;
+
+    /* Another thread of the program drives: it will deliver ours too. */
+    if (pthread_mutex_trylock(&engine.driving)) {
+        wait_for_thread(timeout);
+        return;
+    }
+    idle = !engine.multi;
+    if (!idle) {
+        csms_sigpipe_block(&guard);
+        if (perform() == 0 && timeout > 0 && !has_news()) {
+            wait_for_news(timeout);
+            (void)perform();
+        }
+        if (timeout > 0) /* whoever waits looks at what has ended next */
+            forget_news();
+        csms_sigpipe_release(&guard);
+    }
+    (void)pthread_mutex_unlock(&engine.driving);
+    if (idle)
+        just_sleep(timeout);
 }
 
 static bool is_threaded(void)

@@ -146,6 +146,28 @@ static int copy(char **to, const char *from, struct csms_err *err)
     return *to ? 0 : csms_err_memory(err);
 }
 
+/* The text is not repeated: it may hold a password. */
+static int check_proxy(const char *proxy, struct csms_err *err)
+{
+    CURLU *url = NULL;
+    CURLUcode code = CURLUE_OK;
+
+    if (!proxy || *proxy == '\0')
+        return 0;
+    url = curl_url();
+    if (!url) {
+        csms_err_memory(err);
+        return -1;
+    }
+    code = curl_url_set(url, CURLUPART_URL, proxy,
+                        CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME);
+    curl_url_cleanup(url);
+    if (code == CURLUE_OK)
+        return 0;
+    return csms_err_set(err, CSMS_CONFIG,
+                        "proxy is not a URL; write it as http://host:port");
+}
+
 static int set_options(struct csms_origin *origin,
                        const struct csms_origin_config *config,
                        const struct url_parts *parts, struct csms_err *err)
@@ -167,6 +189,8 @@ static int set_options(struct csms_origin *origin,
         return csms_err_set(err, CSMS_CONFIG,
                             "signing V11-HMAC-SHA256 needs `region` and "
                             "`signing_service` too");
+    if (check_proxy(config->proxy, err))
+        return -1;
     if (copy(&origin->ca_file, config->ca_file, err) ||
         copy(&origin->proxy, direct ? "" : config->proxy, err) ||
         copy(&origin->region, config->region, err) ||

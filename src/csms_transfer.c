@@ -357,8 +357,11 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
         fail_network(transfer);
         break;
     }
-    csms_err_cause(err, transfer->curl_error[0] ? transfer->curl_error
-                                                : curl_easy_strerror(code));
+    /* libcurl repeats a proxy's URL, whose password is nobody's business. */
+    if (transfer->curl_error[0] == '\0' || strchr(transfer->curl_error, '@'))
+        csms_err_cause(err, curl_easy_strerror(code));
+    else
+        csms_err_cause(err, transfer->curl_error);
 }
 
 /* The pooled handle must not point into this transfer any more. */

@@ -263,14 +263,21 @@ static int transfer_done(lua_State *L)
     return 1;
 }
 
-/* transfer:result() -> status, body | nil, err */
+/* transfer:result() -> status, body | nil, err; with err.status where a server
+ * did answer, but more than it may */
 static int transfer_result(lua_State *L)
 {
     struct csms_transfer *transfer = check_done(L);
     const struct csms_err *err = csms_transfer_error(transfer);
 
-    if (err)
-        return lcsms_fail(L, err);
+    if (err) {
+        lcsms_fail(L, err);
+        if (err->kind == CSMS_PROTOCOL && csms_transfer_status(transfer) > 0) {
+            lua_pushinteger(L, (lua_Integer)csms_transfer_status(transfer));
+            lua_setfield(L, -2, "status");
+        }
+        return 2;
+    }
     lua_pushinteger(L, (lua_Integer)csms_transfer_status(transfer));
     lcsms_push_span(L, csms_transfer_body(transfer));
     return 2;

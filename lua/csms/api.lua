@@ -60,7 +60,9 @@ M.csms.list = {
     read = function(body)
         if not is_list(body.secrets) then return nil, "no list of secrets" end
         for _, item in ipairs(body.secrets) do
-            if type(item) ~= "table" then return nil, "a list with what is no secret" end
+            if type(item) ~= "table" or type(item.name) ~= "string" then
+                return nil, "a list with what is no secret"
+            end
         end
         local page_info = type(body.page_info) == "table" and body.page_info or {}
         return { secrets = body.secrets, next_marker = page_info.next_marker }

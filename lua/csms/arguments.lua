@@ -28,10 +28,16 @@ end
 --- As above for backup_many's names, which must be strings in a list.
 function M.check_names(names, opts, level)
     if type(names) ~= "table" then expected(2, "names (list of strings)", names, level + 1) end
-    for _, name in ipairs(names) do
-        if type(name) ~= "string" then
-            expected(2, "names (list of strings)", name, level + 1)
+    local count = 0
+    for index, name in pairs(names) do
+        if type(index) ~= "number" or type(name) ~= "string" then
+            expected(2, "names (list of strings)", type(name) ~= "string" and name or index,
+                level + 1)
         end
+        count = count + 1
+    end
+    if count ~= #names then
+        error("bad argument #2: the list of names has a hole", level + 1)
     end
     if opts ~= nil and type(opts) ~= "table" then
         expected(3, "opts (table or nil)", opts, level + 1)
@@ -44,6 +50,7 @@ end
 
 --- true, or nil and the error. Shape: csms-api.md 1 (S26).
 function M.project(project)
+    if type(project) ~= "string" then return refuse("the project id is no string") end
     if #project ~= 32 or project:find("[^a-zA-Z0-9]") then
         return refuse("a project id has 32 letters and digits; this one has " .. #project
             .. " characters; find it in the console under My Credentials")

@@ -28,8 +28,8 @@ function M.new(provider, context)
     }, Auth)
 end
 
-local function ask(self, refused)
-    local credential, err = self.provider:get(refused, self.context)
+local function ask(self, refused, ends_at)
+    local credential, err = self.provider:get(refused, self.context, ends_at)
     if credential and not core.credential.is_open(credential) then
         credential, err = nil, "it is no open credential; return csms.credentials.static{...}:get()"
     end
@@ -58,8 +58,9 @@ end
 
 --- The credential to send now, or nil and an error of kind "credentials", or
 --- "auth" for one that was refused within the last minute.
-function Auth:credential(now)
-    local credential, err = ask(self)
+-- ends_at: when the call must end, or nil; no source takes longer.
+function Auth:credential(now, ends_at)
+    local credential, err = ask(self, nil, ends_at)
     if not credential then
         if not errors.is_error(err) then
             err = errors.new("credentials", "the provider gave no credential: " .. tostring(err))
@@ -113,10 +114,15 @@ end
 --- Whether the call may try again at once after an error of kind "auth".
 -- tries: what this call has tried ({renewals, clock_corrected, replaced}).
 -- reply: {server_time, local_time} of the answer, in seconds since 1970.
-function Auth:recover(err, credential, tries, reply, now)
-    if errors.gateway_code(err) == "0303" then return correct_clock(self, tries, reply) end
-    if is_stale(err, credential) then return renew(self, tries, credential) end
-    if credential:temporary() and not tries.replaced then
+-- allowed: false for a call that makes one attempt; a bad key is noted even so.
+function Auth:recover(err, credential, tries, reply, now, allowed)
+    if errors.gateway_code(err) == "0303" then
+        return allowed and correct_clock(self, tries, reply)
+    end
+    if is_stale(err, credential) then
+        return allowed and renew(self, tries, credential)
+    end
+    if allowed and credential:temporary() and not tries.replaced then
         tries.replaced = true
         if renew(self, tries, credential) then return true end
     end

@@ -127,7 +127,8 @@ end
 local function run_all(batch, next_item)
     local refused = prove_credential(batch, next_item)
     if refused and batch.report.ok == 0 then return nil, refused end
-    batch.client.runtime:each(next_item, batch.job.concurrency, function(item)
+    local at_once = math.min(batch.job.concurrency, batch.most or math.huge)
+    batch.client.runtime:each(next_item, at_once, function(item)
         handle(batch, item)
     end)
     return finish(batch)
@@ -154,7 +155,7 @@ function M.many(client, job, names)
             items[#items + 1] = { name = name }
         end
     end
-    batch.report.total = #items
+    batch.report.total, batch.most = #items, math.max(#items, 1)
     local index = 0
     return run(batch, function()
         index = index + 1
@@ -186,8 +187,8 @@ end
 -- service's own, so a bad one fails by itself.
 local function take_page(batch, page, matches, queue)
     for _, secret in ipairs(page) do
-        local name = type(secret) == "table" and secret.name
-        if type(name) == "string" and matches(name) then
+        local name = secret.name
+        if matches(name) then
             queue.last = queue.last + 1
             queue[queue.last] = {
                 name = name, listed = true, state = secret.state,

@@ -64,6 +64,11 @@ function M.new(config, how_to_wait)
     if not url then return nil, err end
     origin, err = make_origin(checked, url, checked.signing)
     if not origin then return nil, err end
+    local iam
+    if checked.iam_endpoint then
+        iam, err = make_origin(checked, checked.iam_endpoint, nil)
+        if not iam then return nil, err end
+    end
     local own = not checked.credentials and credentials.default() or nil
     local emit = checked.on_event or function() end
     local policy = checked.retry or configuration.default_retry()
@@ -71,6 +76,7 @@ function M.new(config, how_to_wait)
     return setmetatable({
         config = checked,
         origin = origin,
+        iam = iam,
         credentials = checked.credentials or own,
         own_credentials = own,
         auth = auth.new(checked.credentials or own, context_of(checked, how_to_wait, emit)),
@@ -78,16 +84,18 @@ function M.new(config, how_to_wait)
         limiter = limiter.new(checked.rate, policy.cap),
         runtime = how_to_wait,
         emit = emit,
-        in_flight = {}, -- transfers, as keys
+        -- Transfers, as keys; weak, because nginx ends a handler without a word.
+        in_flight = setmetatable({}, { __mode = "k" }),
         batches = 0,    -- that run
     }, Client)
 end
 
---- The origin of IAM, made when it is first needed; or nil and the error.
+--- The origin of IAM: the config's, else made when it is first needed; or nil
+--- and the error.
 function Client:iam_origin()
     local err
     if not self.iam then
-        local url = self.config.iam_endpoint or source.known(self.credentials, "iam_endpoint")
+        local url = source.known(self.credentials, "iam_endpoint")
             or regions.iam_endpoint(self.config.region)
         self.iam, err = make_origin(self.config, url, nil)
     end

@@ -19,6 +19,12 @@ local function count(value)
     return value >= 1 and value < 2 ^ 53 and value % 1 == 0, "must be a whole number from 1"
 end
 
+local function up_to(most)
+    return function(value)
+        return count(value) and value <= most, "must be a whole number from 1 to " .. most
+    end
+end
+
 local function one_of(...)
     local allowed = { ... }
     local text = "must be one of " .. table.concat(allowed, ", ")
@@ -50,12 +56,12 @@ local CLIENT = {
     timeout = { "number", 30, check = positive },
     deadline = { "number", 120, check = positive },
     rate = { "number", check = positive },
-    concurrency = { "number", 16, check = count },
+    concurrency = { "number", 16, check = up_to(1000) },
     ca_file = { "string", env = "CSMS_CA_FILE" },
     proxy = { "string" },
     allow_http = { "boolean", false },
     allow_periods = { "boolean", false },
-    max_response = { "number", 16 * 1024 * 1024, check = count },
+    max_response = { "number", 16 * 1024 * 1024, check = up_to(1024 * 1024 * 1024) },
     http_version = { "string", "2", check = one_of("2", "1.1") },
     signing = { "string", "SDK-HMAC-SHA256",
         check = one_of("SDK-HMAC-SHA256", "SDK-HMAC-SM3", "V11-HMAC-SHA256") },
@@ -64,13 +70,15 @@ local CLIENT = {
     on_event = { "function" },
 }
 
--- Of one call; a client's has a budget too.
-local CALL_RETRY = {
+-- The budget is a client's; in the opts of a call it has no effect.
+local RETRY = {
     attempts = { "number", check = count }, -- 4; 10 an item in a batch
     base = { "number", 0.05, check = not_negative },
     throttle_base = { "number", 1, check = not_negative },
     cap = { "number", 20, check = not_negative },
+    budget = { "number", 500, check = not_negative },
 }
+CLIENT.retry = { RETRY }
 
 local function with(schema, more)
     local result = {}
@@ -79,11 +87,8 @@ local function with(schema, more)
     return result
 end
 
-local RETRY = with(CALL_RETRY, { budget = { "number", 500, check = not_negative } })
-CLIENT.retry = { RETRY }
-
 local CALL = {
-    timeout = CLIENT.timeout, deadline = CLIENT.deadline, retry = { CALL_RETRY },
+    timeout = CLIENT.timeout, deadline = CLIENT.deadline, retry = CLIENT.retry,
 }
 
 local BATCH = with(CALL, {

@@ -103,14 +103,15 @@ function M.call(client, operation, call)
     call.ends_at = call.ends_at or call.deadline and started + call.deadline
     call.recover = function(err)
         if not credential then return false end -- refused here: nothing was sent
-        return client.auth:recover(err, credential, tries, call.reply, runtime.now())
+        return client.auth:recover(err, credential, tries, call.reply, runtime.now(),
+            call.retry ~= false)
     end
     local result, err = retry.run(client, call, function(timeout)
+        local asked = runtime.now()
         local problem
-        client.auth.context.time_left = timeout -- of a source that has to fetch
-        credential, problem = client.auth:credential(runtime.now())
+        credential, problem = client.auth:credential(asked, asked + timeout)
         if not credential then return nil, problem end
-        request.timeout = timeout
+        request.timeout = timeout - (runtime.now() - asked) -- its source may have taken time
         return send(client, operation, call, request, credential)
     end)
     if err then err.attempts = call.attempts end

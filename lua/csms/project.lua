@@ -50,7 +50,8 @@ local function look_up(client, call)
         if not client.project then client.project, err = ask_iam(client, region, call) end
         client.project_error = err
     end)
-    return client.project, client.project_error
+    -- A copy: who waited for the same look-up gets an error of its own.
+    return client.project, client.project_error and errors.copy(client.project_error)
 end
 
 --- The id to use for a call, or nil and the error. May ask the credentials'
@@ -59,9 +60,7 @@ end
 function M.resolve(client, id, call)
     id = id or client.config.project
     if not id then
-        client.auth.context.time_left = call.ends_at
-            and call.ends_at - client.runtime.now() or call.timeout
-        local credential, err = client.auth:credential(client.runtime.now())
+        local credential, err = client.auth:credential(client.runtime.now(), call.ends_at)
         if not credential then return nil, err end
         id = source.known(client.credentials, "project_id")
         if not id then

@@ -10,6 +10,7 @@ local M = {}
 local ATTEMPTS = 4        -- of a single call
 local BATCH_ATTEMPTS = 10 -- of one item; refusals by a limit do not count
 local PROBES = 10         -- that fail before a batch gives up
+local SLICE = 1           -- seconds after which a wait looks whether the client is closed
 local LONGEST_WAIT = 900  -- seconds that a batch without a deadline waits
 
 -- ---- deadlines and cancellation -------------------------------------------
@@ -35,11 +36,17 @@ local function too_late(call, last)
     return last or others and errors.copy(others) or deadline_error(call)
 end
 
--- Waits, or says why not: nil and the error.
+-- Waits, or says why not: nil and the error. In slices, because the client may
+-- be closed meanwhile.
 local function sleep(client, call, seconds, last)
-    if seconds >= left(call, client.runtime.now()) then return nil, too_late(call, last) end
-    if seconds > 0 and not client.runtime:sleep(seconds) or client.closed then
-        return nil, cancelled_error()
+    local now = client.runtime.now()
+    if client.closed then return nil, cancelled_error() end
+    if seconds >= left(call, now) then return nil, too_late(call, last) end
+    local until_then = now + seconds
+    while now < until_then do
+        local awake = client.runtime:sleep(math.min(until_then - now, SLICE))
+        if not awake or client.closed then return nil, cancelled_error() end
+        now = client.runtime.now()
     end
     return true
 end
@@ -207,10 +214,9 @@ end
 
 -- Seconds to wait before the next attempt, or nil for no other attempt.
 local function decide(client, call, err)
-    if not call.retry or client.closed then return nil end
-    if err.kind == "auth" then
-        return call.recover(err) and 0 or nil
-    end
+    if client.closed then return nil end
+    if err.kind == "auth" then return call.recover(err) and 0 or nil end
+    if not call.retry then return nil end
     if err.kind == "throttled" then return wait_for_limit(client, call, err) end
     return wait_for_recovery(client, call, err)
 end

@@ -10,11 +10,11 @@ local Chain = { __name = "csms.provider" }
 Chain.__index = Chain
 
 -- A source that is there but failed ends the search: another one's keys may be
--- another user's.
-local function choose(self, refused, context)
+-- another user's. A program's own cannot tell the two apart: the next is asked.
+local function choose(self, refused, context, ends_at)
     local said = {}
     for _, provider in ipairs(self.providers) do
-        local credential, err, absent = provider:get(refused, context)
+        local credential, err, absent = provider:get(refused, context, ends_at)
         if credential then
             self.chosen = provider
             return credential
@@ -22,17 +22,17 @@ local function choose(self, refused, context)
         if not errors.is_error(err) then
             err = errors.new("credentials", err and tostring(err) or "a source gave no credential")
         end
-        if not absent then return nil, err end
+        if absent == false then return nil, err, false end
         said[#said + 1] = err.message
     end
     local message = "no source has credentials: " .. table.concat(said, "; ")
     return nil, errors.new("credentials", message), true
 end
 
-function Chain:get(refused, context)
+function Chain:get(refused, context, ends_at)
     if self.closed then return source.fail("chain", "the provider is closed") end
-    if self.chosen then return self.chosen:get(refused, context) end
-    return choose(self, refused, context)
+    if self.chosen then return self.chosen:get(refused, context, ends_at) end
+    return choose(self, refused, context, ends_at)
 end
 
 --- What the chosen source knows of the project and of IAM.

@@ -15,7 +15,7 @@ Fixed.__index = Fixed
 --- of kind "credentials" that says what is missing.
 function Fixed:get()
     if self.credential then return self.credential end
-    return source.fail(self.source, self.problem, true)
+    return source.fail(self.source, self.problem, self.absent)
 end
 
 --- Wipes the keys. Later calls of get() answer an error.
@@ -29,8 +29,10 @@ function Fixed:__tostring()
     return ("csms credentials.%s (%s)"):format(self.source, what)
 end
 
-local function fixed(name, credential, problem)
-    return setmetatable({ source = name, credential = credential, problem = problem }, Fixed)
+local function fixed(name, credential, problem, absent)
+    return setmetatable({
+        source = name, credential = credential, problem = problem, absent = absent,
+    }, Fixed)
 end
 
 local STATIC = { ak = { "string" }, sk = { "string" }, security_token = { "string" } }
@@ -76,10 +78,10 @@ local function credential_of(variable)
     end
     if ak or sk then
         local missing = ak and "HUAWEICLOUD_SDK_SK" or "HUAWEICLOUD_SDK_AK"
-        return nil, { message = missing .. " is not set" }
+        return nil, { message = missing .. " is not set", absent = true }
     end
     return nil, { message = "neither HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK nor "
-        .. "CSMS_AUTH_TOKEN is set" .. nginx_hint() }
+        .. "CSMS_AUTH_TOKEN is set" .. nginx_hint(), absent = true }
 end
 
 --- The environment, read now: CSMS_AUTH_TOKEN, else HUAWEICLOUD_SDK_AK and _SK
@@ -89,7 +91,7 @@ function M.env(getenv)
     local credential, problem = credential_of(function(name)
         return config.variable(name, getenv)
     end)
-    return fixed("env", credential, problem and problem.message)
+    return fixed("env", credential, problem and problem.message, problem and problem.absent)
 end
 
 return M

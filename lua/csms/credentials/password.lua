@@ -15,6 +15,7 @@ local source = require "csms.credentials.source"
 local M = {}
 
 local TIMEOUT = 30
+local REFUSAL = 60 -- seconds that a refused password is not sent again
 
 local SCHEMA = {
     domain = { "string" }, user = { "string" }, password = { "string" },
@@ -34,8 +35,9 @@ local function code_of(body, password)
     return ", code " .. code
 end
 
-local function read_token(self, answer)
+local function read_token(self, answer, now)
     if answer.status == 401 then
+        self.refused_until = now + REFUSAL
         return fail("IAM refused the user; check domain (the account), user and password")
     end
     if answer.status ~= 201 then
@@ -60,6 +62,10 @@ local function life_of(expires, answer, context)
 end
 
 local function fetch(self, context)
+    if self.refused_until and context.runtime.now() < self.refused_until then
+        return fail(("IAM refused the user less than %d s ago; it is not asked again yet, because "
+            .. "it locks users; check domain, user and password"):format(REFUSAL))
+    end
     local origin, err = source.origin("password", {
         url = self.iam_endpoint or context.iam_endpoint or self.env_iam_endpoint
             or regions.iam_endpoint(context.region),
@@ -71,7 +77,7 @@ local function fetch(self, context)
         source = "password", origin = origin, operation = api.iam.token, timeout = TIMEOUT,
         call = { argument = self.login() },
     }, context, function(answer)
-        local credential, expires, absent = read_token(self, answer)
+        local credential, expires, absent = read_token(self, answer, context.runtime.now())
         if not credential then return nil, expires, absent end
         local life = life_of(expires, answer, context)
         if life > 0 then return credential, life end
@@ -96,6 +102,10 @@ function M.new(login, getenv)
     if not (given.project or given.project_id) then
         return nil, errors.new("config", "credentials.password: 'project' or 'project_id' is "
             .. "missing; a token for CSMS is scoped to a project")
+    end
+    if given.iam_endpoint then
+        local origin, problem = core.origin { url = given.iam_endpoint }
+        if not origin then return nil, errors.from_core(problem) end
     end
     return renewing.new("password", fetch, {
         iam_endpoint = given.iam_endpoint,

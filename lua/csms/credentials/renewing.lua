@@ -3,6 +3,7 @@
 -- call that notices, while others go on with the old one; one that has expired
 -- holds everybody until the one request for another is answered.
 
+local errors = require "csms.errors"
 local source = require "csms.credentials.source"
 
 local M = {}
@@ -71,12 +72,13 @@ local function renew_early(self, context)
         context.emit { event = "warning", message = "renewal failed, the old credential is used "
             .. "on: " .. tostring(self.err) }
     end)
+    self.renewing = false -- where another's flight was joined
 end
 
 --- A credential that is good for a while; see csms.credentials.
-function Renewing:get(refused, context)
+function Renewing:get(refused, context, ends_at)
     if self.closed then return source.fail(self.source, "the provider is closed") end
-    context = source.context(context)
+    context = source.context(context, ends_at)
     local now = context.runtime.now()
     local usable = self.credential and self.credential ~= refused
         and now < self.usable_until
@@ -89,7 +91,7 @@ function Renewing:get(refused, context)
         if self.credential == old then renew(self, context) end
     end)
     if self.closed then return source.fail(self.source, "the provider is closed") end
-    if self.err then return nil, self.err, self.absent end
+    if self.err then return nil, errors.copy(self.err), self.absent end
     return self.credential
 end
 

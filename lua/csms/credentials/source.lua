@@ -12,10 +12,10 @@ local M = {}
 -- Of a provider that is used without a client.
 local ALONE = { runtime = runtime, emit = function() end }
 
---- {runtime, emit, ca_file, proxy, region, time_left}: the client's, or one for
---- a provider that is used alone.
-function M.context(context)
-    return context or ALONE
+--- {runtime, emit, ca_file, proxy, region, iam_endpoint}: the client's, or one
+--- for a provider that is used alone; with ends_at, when the call must end.
+function M.context(context, ends_at)
+    return setmetatable({ ends_at = ends_at }, { __index = context or ALONE })
 end
 
 --- What a provider knows besides its keys ("project_id", "iam_endpoint"), or nil.
@@ -25,11 +25,12 @@ function M.known(provider, field)
 end
 
 --- nil and an error of kind "credentials" that names the source.
--- absent: the source has nothing, so that a chain asks the next one.
+-- absent: the source has nothing, so that a chain asks the next one; false says
+-- that it is there but failed.
 function M.fail(source, message, absent, cause)
     local err = errors.new("credentials", ("credentials.%s: %s"):format(source, message),
         { cause = cause })
-    return nil, err, absent
+    return nil, err, absent or false
 end
 
 --- An origin for a source's requests, or nil and the error.
@@ -47,7 +48,8 @@ end
 -- is optional, nobody's answer means that it is not there.
 function M.request(request, context, read)
     local built = wire.build(request.operation, request.call)
-    built.timeout = math.min(request.timeout, context.time_left or request.timeout)
+    local left = context.ends_at and context.ends_at - context.runtime.now() or math.huge
+    built.timeout = math.max(math.min(request.timeout, left), 0.001)
     built.time = context.runtime.time()
     local answer, err, transfer = wire.send(context.runtime, request.origin, nil, built)
     if not answer then

@@ -98,6 +98,7 @@ end
 
 local function turn(self)
     local pause = check_sleepers(self)
+    collect(self) -- what ended while somebody else stepped
     if #self.ready == 0 then
         self.engine.step(pause)
         collect(self)

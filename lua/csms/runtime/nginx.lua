@@ -230,6 +230,8 @@ function M:once(key, fn)
     local flight = flights[key] or { waiters = {} }
     local group = groups[coroutine.running()]
     local function run()
+        if flight.started then return end
+        flight.started = true
         groups[coroutine.running()] = group -- what cancels the leader cancels it
         flight.good, flight.problem = pcall(fn)
         flight.done = true
@@ -237,12 +239,15 @@ function M:once(key, fn)
         for waiter in pairs(flight.waiters) do waiter:post(1) end
     end
     if leader then
-        flights[key] = flight
+        flights[key], flight.run = flight, run
         if not ngx.timer.at(0, run) then run() end
     end
     local waiter = take_semaphore()
     flight.waiters[waiter] = true
-    while not flight.done do waiter:wait(SAFETY) end
+    while not flight.done do
+        -- Over lua_max_running_timers, nginx drops a timer that it has accepted.
+        if not waiter:wait(SAFETY) and not flight.started then flight.run() end
+    end
     flight.waiters[waiter] = nil
     put_semaphore(waiter)
     if leader and not flight.good then error(flight.problem, 0) end
