@@ -8,3 +8,5 @@ files["spec"] = { std = "max" }
 files["spec/**/*_spec.lua"] = { std = "max+busted" }
 files["spec/signers/compare.lua"] = { std = "max+busted" }
 files["spec/emulator/**/*.lua"] = { std = "luajit+ngx_lua" }
+files["spec/bench/openresty/handlers.lua"] = { std = "max+ngx_lua" }
+files["lua/csms/runtime/cqueues.lua"] = { std = "min", self = false }

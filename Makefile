@@ -2,7 +2,8 @@
 #       make demo       backs up a secret from an emulated service
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
-#       make lint, test-signers, asan, valgrind, emulator, env, clean
+#       make lint, test-signers, asan, valgrind, tsan, bench-openresty, emulator,
+#       env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -42,7 +43,7 @@ BUILD_PACKAGES := gcc make pkg-config libcurl4-openssl-dev libssl-dev \
 	liblua5.4-dev libluajit2-5.1-dev
 RUN_PACKAGES := lua5.4 luajit2 lua-cjson
 EMULATOR_PACKAGES := nginx-light libnginx-mod-http-lua lua-luaossl openssl
-SPEC_PACKAGES := lua-busted lua-socket curl
+SPEC_PACKAGES := lua-busted lua-socket lua-cqueues curl
 LINT_PACKAGES := lua-check cppcheck clang clang-tidy clang-format
 
 # The module from this checkout, for Lua 5.4.
@@ -50,6 +51,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install rock rock-install demo test test-signers lint asan valgrind \
+	tsan bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -154,6 +156,26 @@ asan: test-packages
 
 VALGRIND := valgrind --quiet --error-exitcode=9 --leak-check=full \
 	--errors-for-leak-kinds=definite --num-callers=30
+# The engine's thread under ThreadSanitizer: submit, cancel, close and collect
+# from random moments, from several OS threads with Lua states of their own.
+TSAN := -fsanitize=thread -fno-omit-frame-pointer
+STRESS_SECONDS ?= 20
+tsan: test-packages
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CC=clang LUAS=5.4 \
+		CFLAGS='-O1 -g $(TSAN)' HARDENING= all
+	clang -O1 -g $(TSAN) -pthread $(LUA_INC_5.4) -o $(BUILD)/tsan/stress \
+		spec/support/thread_stress.c $(shell $(PKG_CONFIG) --libs lua5.4)
+	@LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
+		LUA_CPATH='./$(BUILD)/tsan/5.4/?.so;;' STRESS_SECONDS=$(STRESS_SECONDS) \
+		lua5.4 spec/support/run_thread_stress.lua $(BUILD)/tsan/stress 4
+
+# Ratios against a hand-written cosocket exchange; BENCH_ARGS=quick is shorter.
+bench-openresty: test-packages
+	@.ci/packages wrk
+	@$(MAKE) --no-print-directory all
+	@$(lua_env) lua5.4 spec/bench/openresty/run.lua $(BENCH_ARGS)
+
 # The specs that exercise C most.
 VALGRIND_SPECS ?= spec/core_sign_spec.lua spec/credentials_spec.lua \
 	spec/client_spec.lua

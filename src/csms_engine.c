@@ -27,7 +27,7 @@ static struct engine {
     bool waiting; /* the driver is in curl_multi_poll: wake it */
     bool threaded;
     bool stopping;
-    bool told_idle;
+    atomic_bool told_idle;
     bool news; /* something ended since the last step looked */
     pthread_t thread;
     pthread_cond_t delivered;
@@ -130,6 +130,7 @@ static void wake_driver(void)
 {
     if (engine.waiting)
         (void)curl_multi_wakeup(engine.multi);
+    engine.waiting = false; /* once is enough */
 }
 
 static bool start_waiting(void)
@@ -187,7 +188,7 @@ static void deliver(struct csms_transfer *transfer)
     closed = channel->closed;
     if (!closed) {
         if (TAILQ_EMPTY(&channel->finished))
-            csms_wake_signal(&channel->wake);
+            csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
         TAILQ_INSERT_TAIL(&channel->finished, transfer, link);
     }
     atomic_store(&transfer->done, true);
@@ -399,10 +400,18 @@ static void tell_idle(void)
     if (TAILQ_EMPTY(&engine.pending) && TAILQ_EMPTY(&engine.active) &&
         !engine.told_idle) {
         TAILQ_FOREACH (channel, &engine.channels, link)
-            csms_wake_signal(&channel->wake);
+            csms_wake_signal(&channel->wake, CSMS_WAKE_IDLE);
         engine.told_idle = true;
     }
     csms_engine_unlock();
+}
+
+void csms_engine_attached(struct csms_channel *channel)
+{
+    if (!TAILQ_EMPTY(&channel->finished))
+        csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
+    engine.told_idle = false;
+    wake_driver();
 }
 
 static bool is_stopping(void)
@@ -415,18 +424,37 @@ static bool is_stopping(void)
     return stopping;
 }
 
+static double monotonic(void)
+{
+    struct timespec now = {0, 0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void wait_idle(void)
+{
+    double from = monotonic();
+
+    if (engine.told_idle) {
+        wait_for_news(LONG_WAIT);
+        return;
+    }
+    wait_for_news(LINGER);
+    if (monotonic() - from >= LINGER) /* and nothing woke it */
+        tell_idle();
+}
+
 static void *run_thread(void *unused)
 {
     (void)unused;
     (void)pthread_mutex_lock(&engine.driving);
     while (!is_stopping()) {
         (void)perform();
-        if (TAILQ_EMPTY(&engine.active)) {
-            wait_for_news(engine.told_idle ? LONG_WAIT : LINGER);
-            tell_idle();
-        } else {
+        if (TAILQ_EMPTY(&engine.active))
+            wait_idle();
+        else
             wait_for_news(LONG_WAIT);
-        }
     }
     (void)pthread_mutex_unlock(&engine.driving);
     return NULL;
@@ -480,8 +508,10 @@ static void stop_thread(void)
     csms_engine_unlock();
     if (threaded)
         (void)pthread_join(engine.thread, NULL);
+    csms_engine_lock();
     engine.threaded = false;
     engine.stopping = false;
+    csms_engine_unlock();
 }
 
 /* ---- joining and leaving ---------------------------------------------- */

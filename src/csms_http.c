@@ -102,6 +102,8 @@ struct csms_transfer *csms_http_drain(struct csms_channel *channel)
     transfer = TAILQ_FIRST(&channel->finished);
     if (transfer)
         TAILQ_REMOVE(&channel->finished, transfer, link);
+    else
+        csms_wake_clear(&channel->wake);
     csms_engine_unlock();
     return transfer;
 }
@@ -119,10 +121,14 @@ size_t csms_channel_in_flight(struct csms_channel *channel)
 int csms_channel_fd(struct csms_channel *channel, struct csms_err *err)
 {
     int fd = -1;
+    bool attached = false;
 
     csms_engine_lock();
+    attached = channel->wake.reader >= 0;
     if (csms_wake_pair(&channel->wake, err) == 0)
         fd = channel->wake.reader;
+    if (fd >= 0 && !attached)
+        csms_engine_attached(channel);
     csms_engine_unlock();
     return fd;
 }
@@ -146,6 +152,8 @@ int csms_channel_accept(struct csms_channel *channel, struct csms_err *err)
 
     csms_engine_lock();
     result = csms_wake_accept(&channel->wake, err);
+    if (result == 0)
+        csms_engine_attached(channel);
     csms_engine_unlock();
     return result;
 }

@@ -160,14 +160,24 @@ int csms_wake_accept(struct csms_wake *wake, struct csms_err *err)
     return 0;
 }
 
-void csms_wake_signal(const struct csms_wake *wake)
+void csms_wake_clear(const struct csms_wake *wake)
+{
+    char bytes[64];
+
+    if (wake->reader < 0)
+        return;
+    while (recv(wake->reader, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        ;
+}
+
+void csms_wake_signal(const struct csms_wake *wake, char news)
 {
     ssize_t sent = 0;
 
     if (wake->writer < 0)
         return;
     do {
-        sent = send(wake->writer, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = send(wake->writer, &news, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     /* EAGAIN: bytes are waiting there already. EPIPE: the loop has gone. */
 }

@@ -42,7 +42,13 @@ int csms_wake_listen(struct csms_wake *wake, const char *base, char *path,
  * path. Returns 0, or -1 with `err`. Does not wait. */
 int csms_wake_accept(struct csms_wake *wake, struct csms_err *err);
 
-/* Writes one byte; a full or absent descriptor needs none. */
-void csms_wake_signal(const struct csms_wake *wake);
+/* Reads away what is there at our own reader's end. */
+void csms_wake_clear(const struct csms_wake *wake);
+
+/* Writes one byte, CSMS_WAKE_DONE or CSMS_WAKE_IDLE; a full or absent
+ * descriptor needs none. */
+#define CSMS_WAKE_DONE 'd'
+#define CSMS_WAKE_IDLE 'i'
+void csms_wake_signal(const struct csms_wake *wake, char news);
 
 #endif

@@ -95,12 +95,14 @@ local function correct_clock(self, tries, reply)
     return true
 end
 
+local function replace(self, credential)
+    if self.last == credential then ask(self, credential) end
+end
+
 local function renew(self, tries, credential)
     if tries.renewals >= MAX_RENEWALS then return false end
     -- Once for all calls that it was refused to: the first asks, others see.
-    self.context.runtime:once(self, function()
-        if self.last == credential then ask(self, credential) end
-    end)
+    self.context.runtime:once(self, replace, self, credential)
     if self.last == credential then return false end
     tries.renewals = tries.renewals + 1
     return true

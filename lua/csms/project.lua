@@ -38,6 +38,12 @@ local function ask_iam(client, region, call)
         .. "(or HUAWEICLOUD_SDK_PROJECT_ID)"):format(found, region))
 end
 
+local function keep_project(client, region, call)
+    local err
+    if not client.project then client.project, err = ask_iam(client, region, call) end
+    client.project_error = err
+end
+
 -- Once for all calls that ask at the same time; kept for the client's life.
 local function look_up(client, call)
     local region = region_of(client)
@@ -45,11 +51,7 @@ local function look_up(client, call)
         return nil, errors.new("config", "no project: pass one, set `project` or "
             .. "HUAWEICLOUD_SDK_PROJECT_ID, or set `region`, so that it can be looked up")
     end
-    local err
-    client.runtime:once(client.config, function()
-        if not client.project then client.project, err = ask_iam(client, region, call) end
-        client.project_error = err
-    end)
+    client.runtime:once(client.config, keep_project, client, region, call)
     -- A copy: who waited for the same look-up gets an error of its own.
     return client.project, client.project_error and errors.copy(client.project_error)
 end

@@ -57,22 +57,26 @@ local function renew(self, context)
     return true
 end
 
--- One that is due but still good: whoever comes first tries, nobody else waits.
--- The flag falls within the flight, which goes on where nginx kills its leader.
-local function renew_early(self, context)
-    if self.renewing then return end
-    self.renewing = true
+local function try_early(self, context)
     local runtime = context.runtime
-    runtime:once(self, function()
-        local good, renewed = pcall(renew, self, context)
-        self.renewing = false
-        if not good then error(renewed, 0) end
-        if renewed then return end
-        self.renew_at = runtime.now() + RETRY * (0.5 + runtime.random())
-        context.emit { event = "warning", message = "renewal failed, the old credential is used "
-            .. "on: " .. tostring(self.err) }
-    end)
-    self.renewing = false -- where another's flight was joined
+    self.renewing = true
+    local good, renewed = pcall(renew, self, context)
+    self.renewing = false
+    if not good then error(renewed, 0) end
+    if renewed then return end
+    self.renew_at = runtime.now() + RETRY * (0.5 + runtime.random())
+    context.emit { event = "warning", message = "renewal failed, the old credential is used "
+        .. "on: " .. tostring(self.err) }
+end
+
+-- One that is due but still good: whoever comes first tries, nobody else waits.
+-- A flight, so that it ends even where nginx kills the handler.
+local function renew_early(self, context)
+    if not self.renewing then context.runtime:once(self, try_early, self, context) end
+end
+
+local function renew_expired(self, old, context)
+    if self.credential == old then renew(self, context) end
 end
 
 --- A credential that is good for a while; see csms.credentials.
@@ -87,9 +91,7 @@ function Renewing:get(refused, context, ends_at)
         return self.credential
     end
     local old = self.credential
-    context.runtime:once(self, function()
-        if self.credential == old then renew(self, context) end
-    end)
+    context.runtime:once(self, renew_expired, self, old, context)
     if self.closed then return source.fail(self.source, "the provider is closed") end
     if self.err then return nil, errors.copy(self.err), self.absent end
     return self.credential

@@ -6,8 +6,10 @@
 
 local M = {}
 
--- Both Lua 5.4 and LuaJIT have it, Lua 5.1 has not.
+-- Both Lua 5.4 and LuaJIT have it, Lua 5.1 has not, and nginx (init_by_lua) takes
+-- it away: there, whoever is in a coroutine of each() is taken to be able to wait.
 local isyieldable = coroutine.isyieldable -- luacheck: ignore 143
+    or function() return true end
 
 local MAX_STEP = 60 -- seconds; a step ends early when a transfer does
 
@@ -193,10 +195,11 @@ function Runtime:each(next_item, n, fn)
     if group.failed then error(group.problem, 0) end
 end
 
---- Single flight: while fn() of a key runs, others that ask for the same key
+--- Single flight: while fn(...) of a key runs, others that ask for the same key
 --- wait for its end instead of calling theirs. Returns nothing; fn leaves its
 --- results where all can see them. An error in fn is raised in its caller only.
-function Runtime:once(key, fn)
+--- Where others depend on it, fn has no upvalues of its caller: see nginx.lua.
+function Runtime:once(key, fn, ...)
     local waiters = self.flights[key]
     if waiters then
         local group, co = self:_group()
@@ -206,11 +209,11 @@ function Runtime:once(key, fn)
             return
         end
         -- Whoever runs it cannot go on while this code waits: it does it itself.
-        return fn()
+        return fn(...)
     end
     waiters = {}
     self.flights[key] = waiters
-    local good, problem = pcall(fn)
+    local good, problem = pcall(fn, ...)
     self.flights[key] = nil
     for _, co in ipairs(waiters) do wake(self, co) end
     if not good then error(problem, 0) end

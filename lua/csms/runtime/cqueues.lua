@@ -41,9 +41,12 @@ end
 -- Runs while anything is in flight, so that the loop can end when nothing is.
 local function drive(self, fd)
     local poll = { pollfd = fd, events = "r" }
-    while self.channel:in_flight() > 0 do
-        cqueues.poll(poll)
+    while true do
+        -- In this order: what ends in between is there to be signalled.
+        local busy = self.channel:in_flight() > 0
         signal_finished(self)
+        if not busy then break end
+        cqueues.poll(poll)
     end
     cqueues.cancel(fd)
     self.driving = false

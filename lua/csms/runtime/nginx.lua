@@ -53,6 +53,7 @@ local function connect()
     if not socket then return nil end
     socket:settimeouts(1000, 1000, READ_TIMEOUT)
     if not socket:connect("unix:" .. path) or not channel:accept() then
+        channel:detach() -- and the path goes
         socket:close()
         return nil
     end
@@ -62,13 +63,19 @@ end
 -- Ends when nothing is in flight, so that no idle reader holds up a worker that
 -- shuts down. It runs when its timer is premature too: handlers may be waiting.
 local function drive()
+    if driver.ready then return end -- another one, whose timer came late
     local socket = connect()
     if socket then
         driver.ready = true
         post_finished()
-        while socket:receiveany(64) do
-            local count = post_finished()
-            if channel:in_flight() == 0 and (count == 0 or ngx.worker.exiting()) then break end
+        while true do
+            local news = socket:receiveany(64)
+            if not news then break end
+            -- In this order: what ends in between is there to be posted.
+            local idle = (news:find("i", 1, true) or ngx.worker.exiting())
+                and channel:in_flight() == 0
+            post_finished()
+            if idle then break end
         end
         channel:detach()
         socket:close()
@@ -222,31 +229,41 @@ function M:each(next_item, n, fn)
     if group.problem then error(group.problem[1], 0) end
 end
 
--- The flight runs in a timer of its own: a handler that is killed in the middle
--- of it (a client that went away) leaves nobody waiting.
-function M:once(key, fn)
-    if in_init() then return init:once(key, fn) end
-    local leader = not flights[key]
-    local flight = flights[key] or { waiters = {} }
+-- A closure that its handler made must not outlive it: when nginx kills a handler
+-- it clears its stack, and upvalues that are still open there turn nil. So what a
+-- flight needs comes as arguments, and this function's own variables are closed.
+local function new_flight(key, fn, ...)
+    local flight = { waiters = {} }
     local group = groups[coroutine.running()]
-    local function run()
+    local count, arguments = select("#", ...), { ... }
+    function flight.run()
         if flight.started then return end
         flight.started = true
         groups[coroutine.running()] = group -- what cancels the leader cancels it
-        flight.good, flight.problem = pcall(fn)
+        flight.good, flight.problem = pcall(fn, unpack(arguments, 1, count))
         flight.done = true
         flights[key] = nil
         for waiter in pairs(flight.waiters) do waiter:post(1) end
     end
-    if leader then
-        flights[key], flight.run = flight, run
-        if not ngx.timer.at(0, run) then run() end
+    flights[key] = flight
+    return flight
+end
+
+-- The flight runs in a timer of its own: a handler that is killed in the middle
+-- of it (a client that went away) leaves nobody waiting.
+function M:once(key, fn, ...)
+    if in_init() then return init:once(key, fn, ...) end
+    local flight, leader = flights[key], false
+    if not flight then
+        flight, leader = new_flight(key, fn, ...), true
+        if not ngx.timer.at(0, flight.run) then flight.run() end
     end
     local waiter = take_semaphore()
     flight.waiters[waiter] = true
     while not flight.done do
-        -- Over lua_max_running_timers, nginx drops a timer that it has accepted.
-        if not waiter:wait(SAFETY) and not flight.started then flight.run() end
+        waiter:wait(SAFETY)
+        -- nginx drops a timer over lua_max_running_timers: then it runs here.
+        flight.run()
     end
     flight.waiters[waiter] = nil
     put_semaphore(waiter)

@@ -1,0 +1,186 @@
+-- run.lua [quick]: throughput and CPU of the library in nginx handlers, and what others on the same
+-- worker feel of it, against a cosocket exchange by hand and against blocking. One worker, another
+-- nginx as HTTPS upstream; rounds shuffled, medians; ratios only, because machines differ.
+-- Needs wrk, and csms.core built for LuaJIT.
+
+local nginx = require "spec.support.nginx"
+local socket = require "socket"
+
+local quick = arg[1] == "quick"
+local ROUNDS, SECONDS, WARM = quick and 3 or 5, quick and 2 or 4, quick and 1 or 2
+local CANDIDATES = { "csms", "cosocket", "blocking" }
+local TICKS = 100 -- a second, of /proc/PID/stat
+
+local dir = nginx.output_of("mktemp -d"):gsub("%s+$", "")
+local pipes = {}
+
+local function read(path)
+    local file = assert(io.open(path, "rb"))
+    local text = file:read "*a"
+    file:close()
+    return text
+end
+
+local function start(name, values)
+    local text = read("spec/bench/openresty/" .. name .. ".conf")
+        :gsub("@([A-Z]+)@", values)
+    local file = assert(io.open(dir .. "/" .. name .. ".conf", "wb"))
+    file:write(text)
+    file:close()
+    local root = nginx.output_of("id -u"):find "^0%s" and "user root;" or ""
+    local pipe = io.popen(("exec setpriv --pdeathsig TERM nginx -p %s -e %s/%s.log -c %s/%s.conf "
+        .. "-g 'daemon off; %s' 2>>%s/%s.log"):format(dir, dir, name, dir, name, root, dir, name))
+    pipes[#pipes + 1] = { pipe = pipe, name = name }
+    nginx.wait_until(name .. " runs", function()
+        local pid = io.open(dir .. "/" .. name .. ".pid")
+        if pid then pid:close() end
+        return pid
+    end)
+    local master = tonumber(read(dir .. "/" .. name .. ".pid"))
+    return tonumber(nginx.wait_until("it has a worker", function()
+        return read(("/proc/%d/task/%d/children"):format(master, master)):match "%d+"
+    end))
+end
+
+local function stop()
+    for _, item in ipairs(pipes) do
+        os.execute("kill $(cat " .. dir .. "/" .. item.name .. ".pid)")
+        item.pipe:close()
+    end
+    os.execute("rm -rf " .. dir)
+end
+
+-- CPU seconds of the worker's own thread, and of all its threads.
+local function cpu(pid)
+    local function of(path)
+        local fields = {}
+        for field in read(path):match("^.*%) (.*)$"):gmatch "%S+" do
+            fields[#fields + 1] = field
+        end
+        return (tonumber(fields[12]) + tonumber(fields[13])) / TICKS
+    end
+    return of(("/proc/%d/task/%d/stat"):format(pid, pid)), of(("/proc/%d/stat"):format(pid))
+end
+
+-- A GET every 5 ms of a location that has nothing to do with it: its latencies.
+local function probe(port, seconds)
+    local latencies, deadline = {}, socket.gettime() + seconds
+    local client
+    while socket.gettime() < deadline do
+        if not client then
+            client = assert(socket.connect("127.0.0.1", port))
+            client:setoption("tcp-nodelay", true)
+            client:settimeout(5)
+        end
+        local begun = socket.gettime()
+        client:send "GET /free HTTP/1.1\r\nHost: x\r\n\r\n"
+        local length, line = 0, nil -- luacheck: ignore 311
+        repeat
+            line = client:receive()
+            length = tonumber((line or ""):match "^Content%-Length: (%d+)") or length
+        until not line or line == ""
+        if line and client:receive(length) then
+            latencies[#latencies + 1] = socket.gettime() - begun
+        else
+            latencies[#latencies + 1] = 5
+            client:close()
+            client = nil
+        end
+        socket.sleep(0.005)
+    end
+    if client then client:close() end
+    table.sort(latencies)
+    return latencies[math.max(1, math.floor(#latencies * 0.99))]
+end
+
+local function measure(pid, port, candidate, speed, concurrency)
+    local url = ("http://127.0.0.1:%d/%s/%s"):format(port, candidate, speed)
+    nginx.output_of(("wrk -t1 -c%d -d%ds %s"):format(concurrency, WARM, url))
+    local main, all = cpu(pid)
+    local pipe = io.popen(("wrk -t1 -c%d -d%ds --timeout 30s %s"):format(concurrency, SECONDS, url))
+    local latency = probe(port, SECONDS - 0.2)
+    local text = pipe:read "*a"
+    pipe:close()
+    local main_after, all_after = cpu(pid)
+    local calls = tonumber(text:match "(%d+) requests in") or 0
+    local failed = tonumber(text:match "Non%-2xx or 3xx responses: (%d+)") or 0
+    if failed > 0 then io.stderr:write(candidate, " ", speed, ": ", failed, " failed\n") end
+    return {
+        rate = tonumber(text:match "Requests/sec:%s*([%d.]+)") or 0, failed = failed,
+        main = (main_after - main) / math.max(calls, 1) * 1e6,
+        all = (all_after - all) / math.max(calls, 1) * 1e6, p99 = latency * 1000,
+    }
+end
+
+local function median(values)
+    table.sort(values)
+    return values[math.floor(#values / 2) + 1]
+end
+
+local function shuffled(list)
+    local copy = { table.unpack(list) }
+    for index = #copy, 2, -1 do
+        local other = math.random(index)
+        copy[index], copy[other] = copy[other], copy[index]
+    end
+    return copy
+end
+
+local function make_certificate()
+    assert(os.execute(("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        .. "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
+        .. "-keyout %s/server.key -out %s/server.crt 2>/dev/null"):format(dir, dir)))
+end
+
+local function table_of(pid, port)
+    local function point(speed, concurrency)
+        local seen = {}
+        for _ = 1, ROUNDS do
+            for _, candidate in ipairs(shuffled(CANDIDATES)) do
+                -- Blocking takes its whole latency from the worker, one call after the other.
+                if candidate ~= "blocking" or speed == "instant" then
+                    local result = measure(pid, port, candidate, speed, concurrency)
+                    seen[candidate] = seen[candidate]
+                        or { rate = {}, main = {}, all = {}, p99 = {} }
+                    for name, list in pairs(seen[candidate]) do list[#list + 1] = result[name] end
+                end
+            end
+        end
+        local base = {}
+        for name, list in pairs(seen.cosocket) do base[name] = median(list) end
+        for _, candidate in ipairs(CANDIDATES) do
+            local own = seen[candidate]
+            if own then
+                local rate, main = median(own.rate), median(own.main)
+                local all, p99 = median(own.all), median(own.p99)
+                print(("%-8s %4d  %-9s %6.2f  %6.2f  %6.2f  %6.2f   (%.0f/s, %.0f us, %.2f ms)")
+                    :format(speed, concurrency, candidate, rate / base.rate, main / base.main,
+                    all / base.all, p99 / base.p99, rate, main, p99))
+            end
+        end
+        io.stdout:flush()
+    end
+    print "Ratios to the cosocket exchange; medians; in brackets what was measured"
+    print "upstream conc. candidate   calls   main    all    p99 of"
+    print "                              /s    CPU    CPU   another"
+    for _, speed in ipairs { "instant", "slow" } do
+        for _, concurrency in ipairs { 32, 256 } do point(speed, concurrency) end
+    end
+end
+
+math.randomseed(os.time())
+make_certificate()
+local base = math.random(24000, 31000)
+local values = { DIR = dir, UPSTREAM = tostring(base), SLOW = tostring(base + 1),
+    WORKER = tostring(base + 2), ROOT = nginx.root():gsub("/$", ""), CPATH = nginx.cpath() }
+local good, problem = pcall(function()
+    start("upstream", values)
+    local pid = start("worker", values)
+    table_of(pid, base + 2)
+end)
+if not good then
+    io.stderr:write(tostring(problem), "\n")
+    os.execute("tail -5 " .. dir .. "/*.log >&2")
+end
+stop()
+os.exit(good)

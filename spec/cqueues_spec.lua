@@ -1,0 +1,118 @@
+-- The engine's thread under an event loop that is not nginx: cqueues.
+
+local cases = require "spec.support.cases"
+local core = require "csms.core"
+local cqueues = require "cqueues"
+local credentials = require "csms.credentials"
+local emulator = require "spec.support.emulator"
+local new_client = require("csms.client").new
+local runtime = require "csms.runtime.cqueues"
+
+local emu
+
+setup(function() emu = emulator.start { secrets = 100 } end)
+teardown(function() emu:stop() end)
+before_each(function() emu:reset() end)
+
+local function client_of(changes)
+    local config = {
+        endpoint = emu.endpoint, ca_file = emu.ca_file, project = emu.project,
+        credentials = credentials.static { ak = emu.ak, sk = emu.sk }, retry = false,
+    }
+    for key, value in pairs(changes or {}) do config[key] = value end
+    return assert(new_client(config, runtime.new()))
+end
+
+-- Runs the functions in one loop until all have ended.
+local function run(...)
+    local loop = cqueues.new()
+    for index = 1, select("#", ...) do loop:wrap((select(index, ...))) end
+    local seconds = cases.timed(function() assert(loop:loop(20)) end)
+    assert.is_true(loop:empty())
+    return seconds
+end
+
+describe("cqueues", function()
+    it("makes a hundred calls at once, and goes on with other things meanwhile", function()
+        emu:fault { operation = "backup", delay = 0.05, times = 0 }
+        local client = client_of()
+        local done, ticks = 0, 0
+        local workers = {}
+        for number = 1, 100 do
+            workers[number] = function()
+                assert(client:backup(nil, ("secret-%04d"):format(number)))
+                done = done + 1
+            end
+        end
+        workers[101] = function()
+            while done < 100 do
+                cqueues.sleep(0.001)
+                ticks = ticks + 1
+            end
+        end
+        local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
+        local seconds = run(unpack(workers))
+        assert.equal(100, done)
+        assert.is_true(seconds < 1.5)
+        assert.is_true(ticks > 30, ticks .. " ticks in " .. seconds)
+    end)
+
+    it("ends by itself when nothing is in flight, and starts again", function()
+        local client = client_of()
+        for _ = 1, 3 do
+            local blob
+            run(function() blob = client:backup(nil, "secret-0001") end)
+            assert.is_string(blob)
+        end
+    end)
+
+    it("runs batches, and cancels them when a callback fails", function()
+        local client = client_of()
+        local report
+        run(function() report = client:backup_all() end)
+        assert.equal(100, report.ok)
+        emu:fault { operation = "backup", delay = 5, times = 0, after = 3 }
+        local good, problem
+        local seconds = run(function()
+            good, problem = pcall(client.backup_all, client, nil, {
+                on_result = function() error("boom", 0) end,
+            })
+        end)
+        assert.same({ false, "boom" }, { good, problem })
+        assert.is_true(seconds < 3)
+    end)
+
+    it("renews a token once", function()
+        local client = client_of { credentials = credentials.password { domain = emu.domain,
+            user = emu.user, password = emu.password, iam_endpoint = emu.iam_endpoint,
+            project_id = emu.project } }
+        local count, workers = 0, {}
+        for number = 1, 20 do
+            workers[number] = function()
+                assert(client:backup(nil, "secret-0001"))
+                count = count + 1
+            end
+        end
+        local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
+        run(unpack(workers))
+        assert.equal(20, count)
+        assert.equal(1, #emu:requests "iam_token")
+    end)
+
+    it("tells of errors, and of calls outside of a loop", function()
+        local client = client_of()
+        local err
+        run(function() err = select(2, client:backup(nil, "nope")) end)
+        assert.equal("not_found", err.kind)
+        cases.failure("config", client:backup(nil, "secret-0001"))
+        local config = client_of { endpoint = emu.endpoint, timeout = 0.2 }
+        emu:fault { operation = "backup", delay = 1 }
+        run(function() err = select(2, config:backup(nil, "secret-0001")) end)
+        assert.equal("timeout", err.kind)
+    end)
+
+    it("leaves the blocking runtime its own way", function()
+        assert.is_function(core.step)
+        assert.is_string(cases.client(emu):backup(nil, "secret-0001"))
+    end)
+end)
