@@ -6,7 +6,6 @@ if not rawget(_G, "jit") then return end
 local cases = require "spec.support.cases"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
-local files = require "spec.support.files"
 local json = require "cjson"
 local nginx = require "spec.support.nginx"
 local socket = require "socket"
@@ -796,7 +795,7 @@ describe("the example nginx.conf", function()
         for name, value in pairs(emu.env) do
             if not name:find "^EMULATOR_" then environment[name] = value end
         end
-        local conf = files.read "spec/openresty/example.conf"
+        local conf = require("spec.support.readme").blocks("nginx")[1].code
         server = nginx.start { environment = environment,
             conf = (conf:gsub("127%.0%.0%.1:8080", "127.0.0.1:@PORT@")) }
         nginx.wait_until("all are stored", function()
