@@ -399,8 +399,9 @@ static void tell_idle(void)
     csms_engine_lock();
     if (TAILQ_EMPTY(&engine.pending) && TAILQ_EMPTY(&engine.active) &&
         !engine.told_idle) {
-        TAILQ_FOREACH (channel, &engine.channels, link)
+        TAILQ_FOREACH (channel, &engine.channels, link) {
             csms_wake_signal(&channel->wake, CSMS_WAKE_IDLE);
+        }
         engine.told_idle = true;
     }
     csms_engine_unlock();
