@@ -60,8 +60,8 @@ int csms_http_start(struct csms_channel *channel, struct csms_err *err);
 size_t csms_channel_in_flight(struct csms_channel *channel);
 
 /* How the thread wakes an event loop: a byte can be read when a transfer of the
- * channel has ended, or when nothing has been in flight for half a second. The
- * reader reads what is there, then drains. */
+ * channel has ended, or when nothing has been in flight for half a second. Then
+ * drain until NULL, which also clears the descriptor of csms_channel_fd(). */
 
 /* The descriptor to poll, owned by the channel; -1 with `err` on failure. */
 int csms_channel_fd(struct csms_channel *channel, struct csms_err *err);

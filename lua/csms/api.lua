@@ -112,6 +112,7 @@ M.iam.token = {
 
 -- ---- the metadata service of an instance (4.2), and of a container (4.1) ----
 
+M.metadata.endpoint = "http://169.254.169.254"
 M.metadata.token = { method = "PUT", path = "/meta-data/latest/api/token" }
 M.metadata.keys = { method = "GET", path = "/openstack/latest/securitykey" }
 

@@ -12,7 +12,6 @@ local source = require "csms.credentials.source"
 
 local M = {}
 
-local ENDPOINT = "http://169.254.169.254"
 local TIMEOUT = 3
 local TOKEN_LIFE = 21600      -- seconds, asked for
 local ONLY_VERSION_1 = 86400  -- seconds until version 2 is tried again
@@ -89,9 +88,7 @@ function M.read_credential(name, found, answer, context)
     if type(ak) ~= "string" or type(sk) ~= "string" or type(token) ~= "string" or not expires then
         return source.fail(name, "the answer lacks a key, the security token or the expiry")
     end
-    -- The answer's own date, so that our clock does not matter.
-    local date = answer.header("Date")
-    local life = expires - (date and dates.parse_http(date) or context.runtime.time())
+    local life = source.life(expires, answer, context)
     if life <= 0 then
         return source.fail(name, "its keys have expired; is the clock of this machine right?")
     end
@@ -122,7 +119,7 @@ end
 --- The endpoint is fixed, but for tests: CSMS_METADATA_ENDPOINT.
 function M.new(getenv)
     return renewing.new("metadata", fetch, {
-        endpoint = config.variable("CSMS_METADATA_ENDPOINT", getenv) or ENDPOINT,
+        endpoint = config.variable("CSMS_METADATA_ENDPOINT", getenv) or api.metadata.endpoint,
     })
 end
 

@@ -56,11 +56,6 @@ local function read_token(self, answer, now)
     return credential, expires
 end
 
-local function life_of(expires, answer, context)
-    local date = answer.header("Date")
-    return expires - (date and dates.parse_http(date) or context.runtime.time())
-end
-
 local function fetch(self, context)
     if self.refused_until and context.runtime.now() < self.refused_until then
         return fail(("IAM refused the user less than %d s ago; it is not asked again yet, because "
@@ -79,7 +74,7 @@ local function fetch(self, context)
     }, context, function(answer)
         local credential, expires, absent = read_token(self, answer, context.runtime.now())
         if not credential then return nil, expires, absent end
-        local life = life_of(expires, answer, context)
+        local life = source.life(expires, answer, context)
         if life > 0 then return credential, life end
         return fail("IAM's token has expired already; is the clock of this machine right?")
     end)

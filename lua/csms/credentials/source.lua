@@ -3,6 +3,7 @@
 -- context that a client gives them.
 
 local core = require "csms.core"
+local dates = require "csms.dates"
 local errors = require "csms.errors"
 local runtime = require "csms.runtime"
 local wire = require "csms.wire"
@@ -31,6 +32,13 @@ function M.fail(source, message, absent, cause)
     local err = errors.new("credentials", ("credentials.%s: %s"):format(source, message),
         { cause = cause })
     return nil, err, absent or false
+end
+
+--- Seconds until a time of the service's (since 1970), counted from its answer's
+--- own date, so that our clock does not matter.
+function M.life(expires, answer, context)
+    local date = answer.header("Date")
+    return expires - (date and dates.parse_http(date) or context.runtime.time())
 end
 
 --- An origin for a source's requests, or nil and the error.
