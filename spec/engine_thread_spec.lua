@@ -75,7 +75,7 @@ describe("start()", function()
         local seconds = cases.timed(function()
             while not transfer:done() do core.step(1) end
         end)
-        assert.is_true(seconds > 0.15 and seconds < 0.6)
+        assert.is_true(seconds > 0.15 and seconds < 0.95)
     end)
 
     it("blocks signals in the thread only", function()
@@ -111,7 +111,7 @@ describe("start()", function()
         local transfers = {}
         for index = 1, 10 do transfers[index] = submit() end
         local seconds = cases.timed(function() channel:close() end)
-        assert.is_true(seconds < 1)
+        assert.is_true(seconds < 10)
         for _, transfer in ipairs(transfers) do
             assert.is_true(transfer:done())
             cases.failure("cancelled", transfer:result())

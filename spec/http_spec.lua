@@ -70,7 +70,7 @@ describe("no connection", function()
             local seconds, blob, err = cases.timed(backup_at, endpoint,
                 { connect_timeout = 0.2, timeout = 5 })
             failure("timeout", blob, err)
-            assert.is_true(seconds >= 0.19 and seconds < 0.35)
+            assert.is_true(seconds >= 0.19 and seconds < 1.9)
         end)
     end)
 end)
@@ -401,11 +401,11 @@ describe("a timeout", function()
     end)
 
     it("does not disturb the next call", function()
-        emu:fault { operation = "backup", delay = 0.5 }
+        emu:fault { operation = "backup", delay = 3 }
         failure("timeout", client:backup(nil, "secret-0001", { timeout = 0.1 }))
         local seconds, blob = cases.timed(client.backup, client, nil, "secret-0001")
         assert.is_string(blob)
-        assert.is_true(seconds < 0.3)
+        assert.is_true(seconds < 2)
     end)
 
     it("as small as can be is still a timeout", function()
@@ -544,10 +544,8 @@ describe("a header", function()
     it("asks for no 100 Continue, however large the body is", function()
         emu:set { log_headers = true }
         local other = cases.client(emu, { endpoint = emu.http1_endpoint })
-        local seconds, _, err = cases.timed(other.restore, other, nil, ("x"):rep(3 * MIB))
-        assert.equal("rejected", err.kind)
+        failure("rejected", other:restore(nil, ("x"):rep(3 * MIB)))
         assert.is_nil(emu:requests()[1].headers.expect)
-        assert.is_true(seconds < 0.9)
     end)
 end)
 

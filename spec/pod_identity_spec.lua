@@ -272,7 +272,7 @@ describe("pod identity fails, and stops a chain,", function()
                 ends_at = runtime.now() + 0.2 })
         end)
         assert.is_table(err)
-        assert.is_true(seconds < 1)
+        assert.is_true(seconds < 1.8)
     end)
 end)
 

@@ -102,10 +102,16 @@ function Client:iam_origin()
     return self.iam, err
 end
 
+--- Starts no request any more and lets what is in flight end; what would need
+--- another request ends with an error of kind "cancelled".
+function Client:stop()
+    self.closed = true
+end
+
 --- Cancels what is in flight and wipes the keys that the client fetched itself.
 --- May be called again; every later call answers an error of kind "config".
 function Client:close()
-    self.closed = true
+    self:stop()
     for transfer in pairs(self.in_flight) do transfer:cancel() end
     if self.own_credentials then self.own_credentials:close() end
 end

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Dates as the service writes them, as seconds since 1970.
+-- Dates of the calendar, UTC, as seconds since 1970.
 
 local M = {}
 
@@ -16,7 +16,9 @@ local function days(year, month, day)
     return 365 * year + leaps + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
 end
 
-local function seconds(year, month, day, hour, minute, second)
+--- Of a date and a time of day, whose parts may be text. Days past a month's end
+--- run on into the next.
+function M.seconds(year, month, day, hour, minute, second)
     return days(tonumber(year), tonumber(month), tonumber(day)) * 86400
         + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second)
 end
@@ -26,14 +28,14 @@ function M.parse_http(text)
     local day, month, year, hour, minute, second =
         text:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
     if not (day and MONTHS[month]) then return nil end
-    return seconds(year, MONTHS[month], day, hour, minute, second)
+    return M.seconds(year, MONTHS[month], day, hour, minute, second)
 end
 
 --- Of "2020-01-08T02:56:19.587000Z", the fraction being optional, or nil.
 function M.parse_iso(text)
     local year, month, day, hour, minute, second =
         text:match("^(%d%d%d%d)-(%d%d)-(%d%d)T(%d%d):(%d%d):(%d%d)%.?%d*Z$")
-    return year and seconds(year, month, day, hour, minute, second)
+    return year and M.seconds(year, month, day, hour, minute, second)
 end
 
 return M

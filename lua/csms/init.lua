@@ -29,6 +29,15 @@ local function check_config(config)
     return config or {}
 end
 
+--- The store in a folder (csms.store, which is only read where it is used): an
+--- object, or nil and the error.
+function M.store(dir)
+    if type(dir) ~= "string" then
+        error("bad argument #1: dir (string) expected, got " .. type(dir), 2)
+    end
+    return require("csms.store").open(dir)
+end
+
 --- A client, or nil and an error of kind "config". No I/O.
 -- config: see the README; what it leaves out comes from the environment, which
 -- is read now.

@@ -27,6 +27,8 @@ function M.new(engine)
         sleeping = {},   -- coroutine -> when to resume it
         groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
         flights = {},    -- key of once() -> coroutines that wait for its end
+        on_wait = nil,   -- function, called at least every max_step seconds of a wait
+        max_step = MAX_STEP,
         now = engine.now,       -- seconds of a clock that never jumps
         time = engine.time,     -- seconds since 1970
         random = engine.random, -- from 0 to below 1
@@ -56,6 +58,13 @@ local function collect(self)
         self.waiting[id] = nil
         if co then wake(self, co) end
     end
+end
+
+-- One wait of at most so many seconds.
+local function step(self, seconds)
+    self.engine.step(math.min(seconds, self.max_step))
+    collect(self)
+    if self.on_wait then self.on_wait() end
 end
 
 local function cancel_group(self, group)
@@ -101,10 +110,7 @@ end
 local function turn(self)
     local pause = check_sleepers(self)
     collect(self) -- what ended while somebody else stepped
-    if #self.ready == 0 then
-        self.engine.step(pause)
-        collect(self)
-    end
+    if #self.ready == 0 then step(self, pause) end
     local ready = self.ready
     self.ready = {}
     for _, co in ipairs(ready) do resume(self, co) end
@@ -132,10 +138,7 @@ end
 function Runtime:await(transfer)
     local group, co = self:_group()
     if not group then
-        while not transfer:done() do
-            self.engine.step(MAX_STEP)
-            collect(self)
-        end
+        while not transfer:done() do step(self, MAX_STEP) end
         return
     end
     if group.cancelled then transfer:cancel() end
@@ -153,10 +156,7 @@ function Runtime:sleep(seconds)
     local at = self.now() + seconds
     local group, co = self:_group()
     if not group then
-        while self.now() < at do
-            self.engine.step(at - self.now())
-            collect(self)
-        end
+        while self.now() < at do step(self, at - self.now()) end
         return true
     end
     if not group.cancelled then
@@ -164,6 +164,13 @@ function Runtime:sleep(seconds)
         coroutine.yield()
     end
     return not group.cancelled
+end
+
+--- While anything waits, fn() is called at least every so many seconds, and at
+--- once where a signal has ended a wait; nil takes it off. For programs that
+--- watch signals or show progress; fn does not wait itself.
+function Runtime:every(seconds, fn)
+    self.on_wait, self.max_step = fn, fn and seconds or MAX_STEP
 end
 
 --- Calls fn(item) for each item that next_item() gives until nil, at most `n`

@@ -1,0 +1,350 @@
+-- SPDX-License-Identifier: MIT
+-- A durable place for backups: a folder that anyone can read without this program
+-- (its form: the README, "The store"). Readers take no lock; the first save opens
+-- a run, which close() ends, and there is one writer at a time.
+--
+-- Its work is done in place: it blocks whoever calls it for as long as the disk does.
+
+local blobs = require "csms.store.blobs"
+local core = require "csms.core"
+local directory = require "csms.store.directory"
+local errors = require "csms.errors"
+local identity = require "csms.store.identity"
+local paths = require "csms.store.paths"
+local prune = require "csms.store.prune"
+local runs = require "csms.store.runs"
+local stamps = require "csms.store.stamps"
+local status = require "csms.store.status"
+local verify = require "csms.store.verify"
+local writer = require "csms.store.writer"
+
+local M = {}
+
+local Store = { __name = "csms.store" }
+Store.__index = Store
+
+-- nginx's worker would stand still for the time of an fsync. The privileged agent
+-- serves nobody; it has no worker id.
+local function check_host()
+    local ngx = rawget(_G, "ngx")
+    if not (ngx and ngx.get_phase) then return true end
+    if ngx.get_phase() == "timer" and not ngx.worker.id() then return true end
+    return nil, errors.new("config", "csms.store would block this nginx worker; run the command "
+        .. "line `csms backup` beside nginx, or use it in a timer of the privileged agent")
+end
+
+local function expect(kind, position, name, value, optional)
+    if type(value) ~= kind and not (optional and value == nil) then
+        error(("bad argument #%d: %s (%s) expected, got %s")
+            :format(position, name, kind, type(value)), 3)
+    end
+end
+
+--- The store in a folder: an object, or nil and an error of kind "config" or
+--- "storage". A folder that is not there yet is made by the first save.
+function M.open(path)
+    expect("string", 1, "dir", path)
+    local good, err = check_host()
+    if not good then return nil, err end
+    local self = setmetatable({ path = path, cache = {} }, Store)
+    self.dir, err = directory.open(path)
+    if self.dir then
+        local _, problem = identity.read(self.dir)
+        -- verify() names what is damaged
+        if problem and problem.code ~= "damaged" then return nil, problem end
+    elseif err.code ~= "ENOENT" then
+        return nil, err
+    end
+    return self
+end
+
+-- What readers need: the folder, or nil and the error.
+local function reading(self)
+    local good, err = check_host()
+    if not good then return nil, err end
+    if not self.dir then self.dir, err = directory.open(self.path) end
+    return self.dir, err
+end
+
+-- ---- writing ----------------------------------------------------------------
+
+-- Calls fn when nothing refers to the guard any more: a table's __gc exists from
+-- Lua 5.2 on.
+local function guard(fn)
+    local newproxy = rawget(_G, "newproxy")
+    if not newproxy then return setmetatable({}, { __gc = fn }) end
+    local proxy = newproxy(true)
+    getmetatable(proxy).__gc = fn
+    return proxy
+end
+
+--- Takes the lock, makes the store where there is none, closes what a killed
+--- writer left, and starts a run: true, or nil and the error (code "locked" where
+--- another writer is at work). save() does it by itself.
+-- about: {endpoint, region, project, asked}, for the run's header, or nil.
+function Store:open_run(about)
+    expect("table", 1, "about", about, true)
+    local good, err = check_host()
+    if not good then return nil, err end
+    if self.writer then
+        return nil, errors.new("config", "this store object is in a run; close it first")
+    end
+    self.writer, err = writer.open(self.path, about or {})
+    if not self.writer then return nil, err end
+    -- Made after the lock, so that it is collected before it.
+    self.guard = guard(function() self:close() end)
+    return true
+end
+
+local function writing(self)
+    if self.writer then return self.writer end
+    local good, err = self:open_run()
+    return good and self.writer, err
+end
+
+--- Writes a blob with others, as a group that is made durable together: true, or
+--- nil and the error. done({file, sha256, bytes}) or done(nil, err) is called once
+--- its group is: after 64 blobs, or a second, or by flush() or close().
+-- facts: request_id, state, kms_key_id, update_time, each optional.
+function Store:stage(project, name, blob, facts, done)
+    expect("string", 1, "project", project)
+    expect("string", 2, "name", name)
+    expect("string", 3, "blob", blob)
+    expect("table", 4, "facts", facts, true)
+    expect("function", 5, "done", done)
+    if blob == "" then
+        return nil, errors.new("argument", "the blob is empty; pass what backup returned")
+    end
+    local good, err = paths.folder(project, name)
+    if not good then return nil, err end
+    local out
+    out, err = writing(self)
+    if not out then return nil, err end
+    return out:stage(project, name, blob, facts or {}, done)
+end
+
+--- Makes durable what is staged: true, or nil and the error.
+function Store:flush()
+    if not self.writer then return true end
+    return self.writer:flush()
+end
+
+--- Saves one blob: {file, sha256, bytes} once it is durable, file below the store's
+--- folder; or nil and the error. facts: as for stage.
+function Store:save(project, name, blob, facts)
+    expect("string", 1, "project", project)
+    expect("string", 2, "name", name)
+    expect("string", 3, "blob", blob)
+    expect("table", 4, "facts", facts, true)
+    local saved
+    local good, err = self:stage(project, name, blob, facts, function(result)
+        saved = result
+    end)
+    if good and not saved then good, err = self:flush() end
+    if not good then return nil, err end
+    return saved
+end
+
+--- Notes in the run what became of a secret that is not saved: true, or nil and
+--- the error. outcome: "current", "skipped" or "failed"; fields: kind, code, message,
+--- state, file, ...
+function Store:note(project, name, outcome, fields)
+    local out, err = writing(self)
+    if not out then return nil, err end
+    return out:note(project, name, outcome, fields)
+end
+
+--- Makes durable what is staged, ends the run and frees the lock: true, or nil and
+--- the error. May be called again; a later save starts another run.
+-- ended: fields for the run's last line, such as {interrupted = true}, or nil.
+function Store:close(ended)
+    local good, err = true, nil
+    local out = self.writer
+    self.writer, self.guard = nil, nil
+    if out then good, err = out:close(ended) end
+    if self.dir then self.dir:close() end
+    self.dir = nil
+    return good, err
+end
+
+Store.__close = function(self) self:close() end
+
+-- ---- reading ----------------------------------------------------------------
+
+-- The latest stamp that `at` allows: nil for any; or nil and the error.
+local function stamp_of(dir, at)
+    local moment = stamps.parse_moment(at)
+    if moment then return stamps.format(moment + 0.0001) end
+    local found, err = runs.find(dir, at)
+    if found then return found end
+    return nil, err or errors.new("argument", ("'%s' is neither a time (2026-11-21 or "
+        .. "2026-11-21T16:00Z) nor the id of a run"):format(at:sub(1, 80)))
+end
+
+local function choose(found, latest)
+    for _, blob in ipairs(found) do
+        if not latest or blob.stamp <= latest then return blob end
+    end
+end
+
+local function find(dir, project, name, at)
+    local folder, err = paths.folder(project, name)
+    if not folder then return nil, err end
+    local latest
+    if at then
+        latest, err = stamp_of(dir, at)
+        if not latest then return nil, err end
+    end
+    local found
+    found, err = blobs.of_folder(dir, folder)
+    if not found then return nil, err end
+    local blob = choose(found, latest)
+    if blob then return blob end
+    return nil, errors.new("not_found", ("%s holds no backup of this secret%s")
+        :format(dir.root, #found > 0 and " that is as old as " .. at or ""),
+        { project = project, name = name })
+end
+
+--- The newest backup of a secret, or the newest one not younger than `at`: the
+--- blob, {file, sha256, bytes, saved_at, run, endpoint, region, kms_key_id}; or nil
+--- and the error (kind "not_found"; "storage" with the code "damaged").
+-- at: "2026-11-21" (its end, UTC), "2026-11-21T16:00Z", or a run's id. saved_at is in
+-- seconds since 1970; what no run has recorded is absent.
+function Store:read(project, name, at)
+    expect("string", 1, "project", project)
+    expect("string", 2, "name", name)
+    expect("string", 3, "at", at, true)
+    local dir, err = reading(self)
+    if not dir then return nil, err end
+    local blob
+    blob, err = find(dir, project, name, at)
+    if not blob then return nil, err end
+    local data, digest = blobs.read(dir, blob)
+    if not data then return nil, digest end
+    local run, header, line = runs.of_blob(dir, blob.file, blob.stamp, self.cache)
+    if not run and header then return nil, header end
+    return data, {
+        file = blob.file, sha256 = digest, bytes = #data, saved_at = blob.saved_at,
+        run = run and run.id, endpoint = run and header.endpoint, region = run and header.region,
+        kms_key_id = run and line.kms_key_id,
+    }
+end
+
+--- The newest good backup of a secret: {file, sha256, bytes, saved_at}; nil where
+--- there is none; or nil and the error.
+function Store:newest(project, name)
+    local dir, err = reading(self)
+    if not dir then
+        if err.code == "ENOENT" then return nil end
+        return nil, err
+    end
+    local folder
+    folder, err = paths.folder(project, name)
+    if not folder then return nil, err end
+    local blob, data, digest = blobs.newest_good(dir, folder)
+    if not blob then return nil, data end
+    return { file = blob.file, sha256 = digest, bytes = #data, saved_at = blob.saved_at }
+end
+
+local function summary(dir, secret)
+    local found, err = blobs.of_folder(dir, secret.folder)
+    if not found then return nil, err end
+    local bytes = 0
+    for _, blob in ipairs(found) do
+        local facts
+        facts, err = dir:stat(blob.file)
+        if not facts then return nil, err end
+        bytes = bytes + facts.size
+    end
+    return {
+        project = secret.project, name = secret.name, count = #found, bytes = bytes,
+        newest = found[1] and found[1].saved_at,
+    }
+end
+
+--- What the store holds, of one project or of all: an array of {project, name,
+--- newest, count, bytes}, `newest` in seconds since 1970; or nil and the error.
+function Store:list(project)
+    expect("string", 1, "project", project, true)
+    local dir, err = reading(self)
+    if not dir then return nil, err end
+    local secrets
+    secrets, err = blobs.secrets(dir, project)
+    if not secrets then return nil, err end
+    local result = {}
+    for _, secret in ipairs(secrets) do
+        local item
+        item, err = summary(dir, secret)
+        if not item then return nil, err end
+        if item.count > 0 then result[#result + 1] = item end
+    end
+    return result
+end
+
+--- The runs, the oldest first: an array of their headers, each with its id, `ended`
+--- (a stamp; nil while it goes on), `interrupted` and `counts` of the outcomes; or
+--- nil and the error.
+function Store:runs()
+    local dir, err = reading(self)
+    if not dir then return nil, err end
+    local result = {}
+    local good
+    good, err = runs.each(dir, function(found, run)
+        table.insert(result, 1, runs.describe(run, found))
+    end)
+    if not good then return nil, err end
+    return result
+end
+
+--- Reads all and names each fault: csms.store.verify.
+function Store:verify()
+    local dir, err = reading(self)
+    if not dir then return nil, err end
+    return verify.run(dir)
+end
+
+--- How old each secret's newest good backup is: csms.store.status.
+-- opts: {max_age = seconds, project = id}, or nil.
+function Store:status(opts)
+    expect("table", 1, "opts", opts, true)
+    local dir, err = reading(self)
+    if not dir then return nil, err end
+    return status.run(dir, opts or {}, core.time())
+end
+
+local KEEPS = { last = true, daily = true, weekly = true, monthly = true }
+
+local function check_keep(keep)
+    local any = false
+    for name, count in pairs(keep) do
+        if not KEEPS[name] then
+            return nil, errors.new("argument", ("keep: '%s' is not known; known are last, daily, "
+                .. "weekly, monthly"):format(tostring(name)))
+        end
+        if type(count) ~= "number" or count < 0 or count % 1 ~= 0 then
+            return nil, errors.new("argument", ("keep: '%s' must be a whole number"):format(name))
+        end
+        any = any or count > 0
+    end
+    if any then return true end
+    return nil, errors.new("argument", "keep: say what to keep, such as {daily = 30}")
+end
+
+--- Removes old backups: {removed = {file, ...}, kept = count}, or nil and the error.
+--- The newest good blob of each secret stays.
+-- keep: {last, daily, weekly, monthly}, at least one; dry_run: changes nothing.
+function Store:prune(keep, dry_run)
+    expect("table", 1, "keep", keep)
+    local good, err = check_keep(keep)
+    if not good then return nil, err end
+    local dir
+    dir, err = reading(self)
+    if not dir then return nil, err end
+    if dry_run then return prune.plan(dir, keep) end
+    if self.writer then
+        return nil, errors.new("config", "this store object is in a run; close it first")
+    end
+    return prune.run(self.path, keep)
+end
+
+return M

@@ -1,0 +1,114 @@
+-- SPDX-License-Identifier: MIT
+-- Removing old backups, by the rules of csms.store.retention. The newest good
+-- blob of a secret stays whatever they say, and so does a file that is not the
+-- store's own. A run names what is removed before it is.
+
+local blobs = require "csms.store.blobs"
+local retention = require "csms.store.retention"
+local runs = require "csms.store.runs"
+local writer = require "csms.store.writer"
+
+local M = {}
+
+-- Whether the store wrote it: a run names it, or it has its digest.
+local function is_own(dir, blob, named)
+    if named[blob.file] then return true end
+    local data, err = blobs.read(dir, blob)
+    if data then return true end
+    return err.code ~= "damaged" and nil or false, err
+end
+
+-- Adds what may go of one secret; returns how many stay, or nil and the error.
+local function add_removable(dir, secret, keep, named, removable)
+    local found, err = blobs.of_folder(dir, secret.folder)
+    if not found then return nil, err end
+    local newest
+    newest, err = blobs.newest_good(dir, secret.folder)
+    if not newest and err then return nil, err end
+    local kept = retention.select(found, keep)
+    local stay = 0
+    for _, blob in ipairs(found) do
+        local own = false
+        if not kept[blob] and newest and blob.file ~= newest.file then
+            own, err = is_own(dir, blob, named)
+            if own == nil then return nil, err end
+        end
+        if own then
+            removable[#removable + 1] = { secret = secret, file = blob.file }
+        else
+            stay = stay + 1
+        end
+    end
+    return stay
+end
+
+-- What may go, and how many blobs stay; or nil and the error.
+local function plan(dir, keep)
+    local named, err = runs.saved_since(dir, "")
+    if not named then return nil, err end
+    local secrets
+    secrets, err = blobs.secrets(dir)
+    if not secrets then return nil, err end
+    local removable, kept = {}, 0
+    for _, secret in ipairs(secrets) do
+        local stay
+        stay, err = add_removable(dir, secret, keep, named, removable)
+        if not stay then return nil, err end
+        kept = kept + stay
+    end
+    return removable, kept
+end
+
+-- First the record of all, durable; then the files.
+local function remove(out, removable)
+    for _, item in ipairs(removable) do
+        local good, err = out:note(item.secret.project, item.secret.name, "removed",
+            { file = item.file })
+        if not good then return nil, err end
+    end
+    local good, err = out.dir:sync { out.run }
+    if not good then return nil, err end
+    local folders, seen = {}, {}
+    for _, item in ipairs(removable) do
+        good, err = out.dir:remove(item.file)
+        if not good then return nil, err end
+        if not seen[item.secret] then
+            seen[item.secret] = true
+            folders[#folders + 1] = item.secret.folder
+        end
+    end
+    if #folders == 0 then return true end
+    return out.dir:sync(folders)
+end
+
+local function result(removable, kept)
+    local files = {}
+    for index, item in ipairs(removable) do files[index] = item.file end
+    return { removed = files, kept = kept }
+end
+
+--- What would be removed, without any change: {removed, kept}, or nil and the error.
+function M.plan(dir, keep)
+    local removable, kept = plan(dir, keep)
+    if not removable then return nil, kept end
+    return result(removable, kept)
+end
+
+--- Removes what `keep` does not keep, as a run of its own: as above.
+function M.run(root, keep)
+    local out, err = writer.open(root, { asked = { prune = keep } })
+    if not out then return nil, err end
+    local removable, kept = plan(out.dir, keep)
+    local good = removable and true
+    err = kept
+    if good then good, err = remove(out, removable) end
+    if not good then
+        out:close { interrupted = true }
+        return nil, err
+    end
+    good, err = out:close()
+    if not good then return nil, err end
+    return result(removable, kept)
+end
+
+return M

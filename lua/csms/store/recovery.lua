@@ -1,0 +1,115 @@
+-- SPDX-License-Identifier: MIT
+-- Closing runs: the writer's own at its end, and those that a killed one left.
+
+local blobs = require "csms.store.blobs"
+local core = require "csms.core"
+local paths = require "csms.store.paths"
+local record = require "csms.store.record"
+local runs = require "csms.store.runs"
+local stamps = require "csms.store.stamps"
+
+local M = {}
+
+--- Adds the last line and gives the run its final name: true, or nil and the
+--- error. ended: fields of that line.
+function M.close_run(dir, file, ended)
+    local line = { outcome = "ended", when = stamps.format(core.time()) }
+    for key, value in pairs(ended) do line[key] = value end
+    local good, err = dir:append(file, record.encode(line))
+    if good then good, err = dir:sync { file } end
+    local text
+    if good then text, err = dir:read(file) end
+    if not text then return nil, err end
+    local stamp = file:match("/(" .. stamps.PATTERN .. ")%-")
+    local closed = paths.RUNS .. "/" .. paths.closed_run(stamp, text)
+    good, err = dir:rename(file, closed)
+    if not good then return nil, err end
+    return dir:sync { paths.RUNS }
+end
+
+local function remove_temporaries(dir, folder)
+    local entries, err = dir:entries_if_any(folder ~= "" and folder or nil)
+    if not entries then return nil, err end
+    for _, entry in ipairs(entries) do
+        if paths.is_temporary(entry.name) then
+            local good
+            good, err = dir:remove((folder == "" and "" or folder .. "/") .. entry.name)
+            if not good then return nil, err end
+        end
+    end
+    return true
+end
+
+-- Lines for the good blobs of a secret, saved from `stamp` on, that no run names.
+local function lines_of_unnamed(dir, secret, stamp, named)
+    local found, err = blobs.of_folder(dir, secret.folder)
+    if not found then return nil, err end
+    local lines = {}
+    for _, blob in ipairs(found) do
+        if blob.stamp >= stamp and not named[blob.file] then
+            local data, digest = blobs.read(dir, blob)
+            if data then
+                lines[#lines + 1] = record.encode {
+                    outcome = "saved", project = secret.project, name = secret.name,
+                    file = blob.file, sha256 = digest, bytes = #data, recovered = true,
+                }
+            elseif digest.code ~= "damaged" then
+                return nil, digest
+            end
+        end
+    end
+    return table.concat(lines)
+end
+
+-- The unfinished run names what it had saved before it was killed.
+local function add_unnamed(dir, run)
+    local named, err = runs.saved_since(dir, run.stamp)
+    if not named then return nil, err end
+    local secrets
+    secrets, err = blobs.secrets(dir)
+    if not secrets then return nil, err end
+    for _, secret in ipairs(secrets) do
+        local good, lines
+        good, err = remove_temporaries(dir, secret.folder)
+        if not good then return nil, err end
+        lines, err = lines_of_unnamed(dir, secret, run.stamp, named)
+        if not lines then return nil, err end
+        if lines ~= "" then
+            good, err = dir:append(run.file, lines)
+            if not good then return nil, err end
+        end
+    end
+    return true
+end
+
+local function close_killed(dir, run, id)
+    local left, err = runs.read(dir, run)
+    if not left then return nil, err end
+    local good
+    good, err = dir:truncate(run.file, left.whole)
+    if good and left.whole == 0 then
+        good, err = dir:append(run.file, record.encode { store = id, started = run.stamp })
+    end
+    if good then good, err = add_unnamed(dir, run) end
+    if good then good, err = M.close_run(dir, run.file, { interrupted = true }) end
+    return good, err
+end
+
+--- Closes the runs that killed writers left, as interrupted, and removes their
+--- temporary files: true, or nil and the error. For who holds the lock.
+function M.run(dir, id)
+    local good, err = remove_temporaries(dir, "")
+    if not good then return nil, err end
+    local found
+    found, err = runs.list(dir)
+    if not found then return nil, err end
+    for _, run in ipairs(found) do
+        if not run.closed then
+            good, err = close_killed(dir, run, id)
+            if not good then return nil, err end
+        end
+    end
+    return true
+end
+
+return M

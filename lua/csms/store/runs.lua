@@ -1,0 +1,132 @@
+-- SPDX-License-Identifier: MIT
+-- The runs that a store has recorded.
+
+local core = require "csms.core"
+local paths = require "csms.store.paths"
+local record = require "csms.store.record"
+
+local M = {}
+
+--- All runs, the oldest first: {id, stamp, closed, digest, file}; or nil and the
+--- error.
+function M.list(dir)
+    local entries, err = dir:entries_if_any(paths.RUNS)
+    if not entries then return nil, err end
+    local runs = {}
+    for _, entry in ipairs(entries) do
+        local run = paths.parse_run(entry.name)
+        if run and entry.type == "file" then
+            run.file = paths.RUNS .. "/" .. entry.name
+            runs[#runs + 1] = run
+        end
+    end
+    return runs
+end
+
+--- The record of a run (csms.store.record), with what is wrong with it as
+--- `problem`; or nil and the error.
+function M.read(dir, run)
+    local text, err = dir:read(run.file)
+    if not text then return nil, err end
+    local result = record.read(text)
+    if not run.closed then return result end
+    if core.sha256(text):sub(1, #run.digest) ~= run.digest then
+        result.problem = "its digest is not the one in its name; it was changed"
+    elseif result.whole ~= #text or not result.header or not result.ended then
+        result.problem = result.problem or "it is not complete"
+    end
+    return result
+end
+
+--- Calls fn(record, run) for each, the newest first, until it returns true.
+--- Returns true, or nil and the error.
+function M.each(dir, fn)
+    local runs, err = M.list(dir)
+    if not runs then return nil, err end
+    for index = #runs, 1, -1 do
+        local result
+        result, err = M.read(dir, runs[index])
+        if not result then return nil, err end
+        if fn(result, runs[index]) then return true end
+    end
+    return true
+end
+
+-- Fills `files` with what the record names as saved: file -> line.
+local function add_saved(files, result)
+    for _, line in ipairs(result.lines) do
+        if line.outcome == "saved" then files[line.file] = line end
+    end
+end
+
+--- What the runs from a stamp on have saved: file -> line.
+function M.saved_since(dir, stamp)
+    local files = {}
+    local good, err = M.each(dir, function(result, run)
+        if run.stamp < stamp then return true end
+        add_saved(files, result)
+    end)
+    if not good then return nil, err end
+    return files
+end
+
+--- The run that saved the blob `file` of that stamp: the run, its header and the
+--- line; nil where no run names it; nil and the error. `cache` is the caller's
+--- table, for the next blob of the same run.
+function M.of_blob(dir, file, stamp, cache)
+    if cache.files and cache.files[file] then
+        return cache.run, cache.header, cache.files[file]
+    end
+    local found
+    local good, err = M.each(dir, function(result, run)
+        if run.stamp > stamp then return false end -- it began later
+        local files = {}
+        add_saved(files, result)
+        found = files[file] ~= nil
+        if found then cache.run, cache.header, cache.files = run, result.header or {}, files end
+        return found
+    end)
+    if not good then return nil, err end
+    if found then return cache.run, cache.header, cache.files[file] end
+end
+
+--- A run for people and programs: its header's fields, id, ended, interrupted,
+--- counts, and what is wrong with it as `problem`.
+function M.describe(run, result)
+    local description = {}
+    for key, value in pairs(result.header or {}) do description[key] = value end
+    local ended = result.ended
+    for key, value in pairs(ended or {}) do description[key] = value end
+    description.outcome, description.when = nil, nil
+    description.id, description.ended = run.id, ended and ended.when
+    description.interrupted = not ended or ended.interrupted or false
+    description.problem = result.problem
+    description.counts = record.count(result)
+    return description
+end
+
+-- The latest stamp in a run: of its end, of what it saved, or its own.
+local function last_stamp(run, result)
+    local last = run.stamp
+    for _, line in ipairs(result.lines) do
+        local stamp = line.outcome == "saved" and line.file:match("([^/]+)%-%x+%.blob$")
+        if stamp and stamp > last then last = stamp end
+    end
+    return last
+end
+
+--- The moment, as a stamp, up to which the run of that id has saved; nil where there
+--- is none; or nil and the error.
+function M.find(dir, id)
+    local runs, err = M.list(dir)
+    if not runs then return nil, err end
+    for _, run in ipairs(runs) do
+        if run.id == id then
+            local result
+            result, err = M.read(dir, run)
+            return result and last_stamp(run, result), err
+        end
+    end
+end
+
+return M

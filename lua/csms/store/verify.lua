@@ -1,0 +1,169 @@
+-- SPDX-License-Identifier: MIT
+-- Reading all of a store and naming each fault. Damage is a `problem`; what a kill
+-- or a stranger left is `interrupted`, which harms nothing.
+
+local arguments = require "csms.arguments"
+local blobs = require "csms.store.blobs"
+local identity = require "csms.store.identity"
+local paths = require "csms.store.paths"
+local runs = require "csms.store.runs"
+
+local M = {}
+
+local function add(list, file, problem)
+    list[#list + 1] = { file = file, problem = problem }
+end
+
+-- ---- runs -------------------------------------------------------------------
+
+local function check_run(found, run, result)
+    if result.problem then add(found.problems, run.file, result.problem) end
+    if result.header and found.id and result.header.store ~= found.id then
+        add(found.problems, run.file, "it is of another store (" .. result.header.store .. ")")
+    end
+    if not run.closed then
+        add(found.interrupted, run.file, "an unfinished run; the next backup closes it")
+    end
+    for _, line in ipairs(result.lines) do
+        if line.outcome == "saved" then found.saved[line.file] = line end
+        if line.outcome == "removed" and line.file then found.removed[line.file] = true end
+    end
+end
+
+local function check_runs(dir, found)
+    local good, err = runs.each(dir, function(result, run)
+        found.runs = found.runs + 1
+        check_run(found, run, result)
+    end)
+    if not good then return nil, err end
+    local entries
+    entries, err = dir:entries_if_any(paths.RUNS)
+    if not entries then return nil, err end
+    for _, entry in ipairs(entries) do
+        if not (entry.type == "file" and paths.parse_run(entry.name)) then
+            add(found.interrupted, paths.RUNS .. "/" .. entry.name, "it is no run of csms")
+        end
+    end
+    return true
+end
+
+-- ---- blobs ------------------------------------------------------------------
+
+local function check_blob(dir, found, file, digest)
+    found.blobs = found.blobs + 1
+    found.seen[file] = true
+    local line = found.saved[file]
+    if found.removed[file] then
+        add(found.interrupted, file, "it was to be removed; the next prune does so")
+        return true
+    end
+    local data, problem = blobs.read(dir, { file = file, digest = digest })
+    if not data then
+        if problem.code ~= "damaged" then return nil, problem end
+        add(found.problems, file, "its SHA-256 is not the one in its name; it was changed or cut")
+    elseif line and line.sha256 ~= problem then
+        add(found.problems, file, "its SHA-256 is not the one in the run that saved it")
+    elseif not line then
+        add(found.interrupted, file, "no run names it; it is whole, and counts like any other")
+    end
+    return true
+end
+
+local function check_entry(dir, found, file, entry)
+    local _, digest = paths.parse_blob(entry.name)
+    if digest and entry.type == "file" then return check_blob(dir, found, file, digest) end
+    if paths.is_temporary(entry.name) then
+        add(found.interrupted, file, "a temporary file; the next backup removes it")
+    else
+        add(found.interrupted, file, "it is no file of csms")
+    end
+    return true
+end
+
+-- Calls fn(path, entry) for the entries of a folder; true, or nil and the error.
+local function each_entry(dir, folder, fn)
+    local entries, err = dir:entries_if_any(folder)
+    if not entries then return nil, err end
+    for _, entry in ipairs(entries) do
+        local good
+        good, err = fn(folder and folder .. "/" .. entry.name or entry.name, entry)
+        if not good then return nil, err end
+    end
+    return true
+end
+
+-- fn(path) for a folder with a good name; anything else is named as a stranger's.
+local function folders_only(found, is_good, fn)
+    return function(path, entry)
+        if entry.type == "directory" and is_good(entry.name) then return fn(path) end
+        add(found.interrupted, path, "it is no folder of csms")
+        return true
+    end
+end
+
+local function check_blobs(dir, found)
+    return each_entry(dir, paths.BLOBS, folders_only(found, arguments.project, function(project)
+        return each_entry(dir, project, folders_only(found, paths.name_of_folder, function(folder)
+            return each_entry(dir, folder, function(file, entry)
+                return check_entry(dir, found, file, entry)
+            end)
+        end))
+    end))
+end
+
+local function check_missing(found)
+    for file in pairs(found.saved) do
+        if not found.seen[file] and not found.removed[file] then
+            add(found.problems, file, "it is missing: a run saved it, and none removed it")
+        end
+    end
+end
+
+-- ---- the whole ----------------------------------------------------------------
+
+local KNOWN = {
+    [paths.IDENTITY] = true, [paths.LOCK] = true, [paths.BLOBS] = true, [paths.RUNS] = true,
+}
+
+local function check_top(dir, found)
+    return each_entry(dir, nil, function(path, entry)
+        if paths.is_temporary(entry.name) then
+            add(found.interrupted, path, "a temporary file; the next backup removes it")
+        elseif not KNOWN[entry.name] then
+            add(found.interrupted, path, "it is no file of csms")
+        end
+        return true
+    end)
+end
+
+local function by_file(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    return a.problem < b.problem
+end
+
+--- Reads every blob and run: {blobs, runs, problems = {{file, problem}, ...},
+--- interrupted = {the same, ...}}, the first two being counts; or nil and the error
+--- where it is no store or cannot be read.
+function M.run(dir)
+    local found = {
+        blobs = 0, runs = 0, problems = {}, interrupted = {},
+        saved = {}, removed = {}, seen = {},
+    }
+    local good, err
+    found.id, err = identity.read(dir)
+    if err and err.code ~= "damaged" then return nil, err end
+    if err then add(found.problems, paths.IDENTITY, err.message) end
+    for _, check in ipairs { check_top, check_runs, check_blobs } do
+        good, err = check(dir, found)
+        if not good then return nil, err end
+    end
+    check_missing(found)
+    table.sort(found.problems, by_file)
+    table.sort(found.interrupted, by_file)
+    return {
+        blobs = found.blobs, runs = found.runs,
+        problems = found.problems, interrupted = found.interrupted,
+    }
+end
+
+return M

@@ -1,0 +1,190 @@
+-- SPDX-License-Identifier: MIT
+-- The store's one writer: it holds the lock and a run. Blobs are staged as
+-- temporary files and made durable in groups; only then does the run name them
+-- and is their callback called.
+
+local core = require "csms.core"
+local directory = require "csms.store.directory"
+local identity = require "csms.store.identity"
+local paths = require "csms.store.paths"
+local record = require "csms.store.record"
+local recovery = require "csms.store.recovery"
+local stamps = require "csms.store.stamps"
+
+local M = {}
+
+local GROUP = 64        -- blobs that are made durable at once
+local GROUP_SECONDS = 1 -- and how long the first of them waits for others
+
+local Writer = {}
+Writer.__index = Writer
+
+-- ---- opening ----------------------------------------------------------------
+
+local function lock(dir)
+    local host, pid = core.process()
+    local held, err = dir:lock(paths.LOCK, ("host %s pid %d\n"):format(host, pid))
+    if err and err.code == "locked" then
+        err.message = ("%s is in use by another writer (%s); wait for it to end")
+            :format(dir.root, (err.cause or "it has not said who"):match("^%s*(.-)%s*$"))
+        err.cause = nil
+    end
+    return held, err
+end
+
+-- The run's file, with its header in it.
+local function start(self, about)
+    self.started = core.time()
+    self.run = paths.RUNS .. "/" .. paths.open_run(self.started)
+    local header = {
+        store = self.id, started = stamps.format(self.started), version = core.version,
+    }
+    for key, value in pairs(about) do header[key] = value end
+    return self.dir:create(self.run, record.encode(header))
+end
+
+local function open(self, about)
+    local err, good
+    self.lock, err = lock(self.dir)
+    if not self.lock then return nil, err end
+    self.id, err = identity.read(self.dir)
+    if err then return nil, err end
+    if not self.id then
+        self.id, err = identity.create(self.dir)
+        if not self.id then return nil, err end
+    end
+    good, err = recovery.run(self.dir, self.id)
+    if not good then return nil, err end
+    return start(self, about)
+end
+
+--- Locks the store at `path`, which it makes if needed, closes what a killed run
+--- left, and starts a run: the writer, or nil and the error (code "locked" where
+--- another writer holds it). about: what the run's header says besides: endpoint,
+--- region, project, asked.
+function M.open(path, about)
+    local dir, err = directory.open(path, true)
+    if not dir then return nil, err end
+    local self = setmetatable({ dir = dir, staged = {} }, Writer)
+    local good
+    good, err = open(self, about)
+    if good then return self end
+    self:abandon()
+    return nil, err
+end
+
+--- Frees the lock without a further word; the next writer closes the run.
+function Writer:abandon()
+    if self.lock then self.lock:close() end
+    self.dir:close()
+end
+
+-- ---- blobs ------------------------------------------------------------------
+
+--- Writes a blob to a temporary file: true, or nil and the error. Once it is
+--- durable, which is when its group is, done({file, sha256, bytes}) is called, or
+--- done(nil, err). facts: request_id, state, kms_key_id, update_time.
+function Writer:stage(project, name, blob, facts, done)
+    local folder, err = paths.folder(project, name)
+    if not folder then return nil, err end
+    local digest = core.sha256(blob)
+    local item = {
+        project = project, name = name, facts = facts, done = done, folder = folder,
+        temporary = paths.temporary(folder),
+        file = folder .. "/" .. paths.blob(core.time(), digest),
+        sha256 = digest, bytes = #blob,
+    }
+    local good
+    good, err = self.dir:create(item.temporary, blob)
+    if not good then return nil, err end
+    local staged = self.staged
+    staged[#staged + 1] = item
+    staged.since = staged.since or core.now()
+    if #staged < GROUP and core.now() - staged.since < GROUP_SECONDS then return true end
+    return self:flush()
+end
+
+-- The temporaries, then the folders that name them, and those above.
+local function paths_of(staged)
+    local files, folders, seen = {}, {}, {}
+    for index, item in ipairs(staged) do
+        files[index] = item.temporary
+        for _, folder in ipairs(paths.parents(item.file)) do
+            if not seen[folder] then
+                seen[folder] = true
+                folders[#folders + 1] = folder
+            end
+        end
+    end
+    return files, folders
+end
+
+local function line_of(item)
+    local facts = item.facts
+    return record.encode {
+        outcome = "saved", project = item.project, name = item.name,
+        file = item.file, sha256 = item.sha256, bytes = item.bytes,
+        request_id = facts.request_id, state = facts.state, kms_key_id = facts.kms_key_id,
+        update_time = facts.update_time,
+    }
+end
+
+-- In this order: the data, then its names, then the run that speaks of it.
+local function make_durable(self, staged)
+    local dir = self.dir
+    local files, folders = paths_of(staged)
+    local good, err = dir:sync(files)
+    if not good then return nil, err end
+    local lines = {}
+    for index, item in ipairs(staged) do
+        good, err = dir:rename(item.temporary, item.file)
+        if not good then return nil, err end
+        lines[index] = line_of(item)
+    end
+    good, err = dir:sync(folders)
+    if good then good, err = dir:append(self.run, table.concat(lines)) end
+    if good then good, err = dir:sync { self.run } end
+    return good, err
+end
+
+--- Makes durable what is staged: true, or nil and the error, which each of the
+--- callbacks is given too.
+function Writer:flush()
+    local staged = self.staged
+    if #staged == 0 then return true end
+    self.staged = {}
+    local good, err = make_durable(self, staged)
+    for _, item in ipairs(staged) do
+        if good then
+            item.done { file = item.file, sha256 = item.sha256, bytes = item.bytes }
+        else
+            self.dir:remove(item.temporary) -- it may have its final name already
+            item.done(nil, err)
+        end
+    end
+    return good, err
+end
+
+--- Adds a line on a secret that is not saved: true, or nil and the error. It is
+--- durable with the next group.
+-- outcome: "current", "skipped", "failed" or "removed".
+function Writer:note(project, name, outcome, fields)
+    local line = { outcome = outcome, project = project, name = name }
+    for key, value in pairs(fields or {}) do line[key] = value end
+    return self.dir:append(self.run, record.encode(line))
+end
+
+-- ---- closing ----------------------------------------------------------------
+
+--- Makes durable what is staged, ends the run and frees the lock: true, or nil
+--- and the error. ended: what the run's last line says besides the time.
+function Writer:close(ended)
+    local good, err = self:flush()
+    if good then good, err = recovery.close_run(self.dir, self.run, ended or {}) end
+    self:abandon()
+    if not good then return nil, err end
+    return true
+end
+
+
+return M

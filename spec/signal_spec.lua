@@ -1,0 +1,197 @@
+-- SIGINT and SIGTERM as a flag, and what else the process is asked.
+
+local cases = require "spec.support.cases"
+local child = require "spec.support.file_child"
+local core = require "csms.core"
+
+-- io.popen, because os.execute ignores SIGINT while it waits.
+local function signal(name)
+    local _, pid = core.process()
+    io.popen(("kill -%s %d"):format(name, pid)):close()
+end
+
+after_each(core.release_signals)
+
+describe("catch_signals()", function()
+    it("catches both, and the first one counts", function()
+        assert.is_nil(core.caught_signal())
+        assert.is_true(core.catch_signals())
+        assert.is_nil(core.caught_signal())
+        signal "TERM"
+        assert.equal(15, core.caught_signal())
+        signal "INT"
+        assert.equal(15, core.caught_signal())
+        core.release_signals()
+        assert.is_nil(core.caught_signal())
+    end)
+
+    it("catches SIGINT first as well", function()
+        assert.is_true(core.catch_signals())
+        signal "INT"
+        assert.equal(2, core.caught_signal())
+        signal "TERM"
+        assert.equal(2, core.caught_signal())
+    end)
+
+    it("starts afresh after a release", function()
+        assert.is_true(core.catch_signals())
+        signal "TERM"
+        core.release_signals()
+        assert.is_true(core.catch_signals())
+        assert.is_nil(core.caught_signal())
+        signal "INT"
+        assert.equal(2, core.caught_signal())
+    end)
+
+    it("twice is as once: the former handlers are still known", function()
+        assert.equal("caught 15\nterminated\n", child.run([[
+            assert(core.catch_signals() and core.catch_signals())
+            local pid = select(2, core.process())
+            io.popen("kill -TERM " .. pid):close()
+            print("caught " .. core.caught_signal())
+            assert(core.catch_signals())
+            core.release_signals()
+            io.popen("kill -TERM " .. pid):close()
+            print "still there"
+        ]], "COMMAND; [ $? = 143 ] && echo terminated"))
+    end)
+
+    it("release puts the interpreter's own handler of SIGINT back", function()
+        local output = child.run [[
+            assert(core.catch_signals())
+            core.release_signals()
+            core.release_signals()
+            local _, pid = core.process()
+            print(pcall(function()
+                io.popen("kill -INT " .. pid):close()
+                for _ = 1, 1e6 do local _ = #tostring(pid) end
+            end))
+        ]]
+        assert.matches("^false\t.*interrupted!", output)
+    end)
+
+    it("release without catch changes nothing", function()
+        assert.equal(" terminated\n", child.run([[
+            core.release_signals()
+            io.popen("kill -TERM " .. select(2, core.process())):close()
+            print "still there"
+        ]], "COMMAND; [ $? = 143 ] && echo ' terminated'"))
+    end)
+end)
+
+describe("a signal", function()
+    -- A child that waits, and gets signals until it ends: one alone may come just before
+    -- the wait, which is why callers look at the flag every quarter second.
+    local function seconds_to_end(chunk, name)
+        local waiter = child.start("assert(core.catch_signals())\n" .. chunk)
+        assert.equal("ready", waiter:line())
+        local seconds = cases.timed(function()
+            os.execute(("while kill -%s %d 2>/dev/null; do sleep 0.1; done & exit"):format(name,
+                waiter.pid))
+            assert.matches("^caught %d+\n$", waiter:rest())
+        end)
+        return seconds
+    end
+
+    it("ends a step with nothing to do", function()
+        for _, name in ipairs { "TERM", "INT" } do
+            assert.is_true(seconds_to_end([[
+                print "ready"
+                while not core.caught_signal() do core.step(60) end
+                print("caught " .. core.caught_signal())
+            ]], name) < 30)
+        end
+    end)
+
+    it("ends a step that waits for an answer", function()
+        cases.with_server("socket.sleep(120)", function(server)
+            assert.is_true(seconds_to_end(([[
+                local origin = assert(core.origin { url = %q, allow_http = true })
+                local channel = assert(core.channel())
+                local transfer = assert(channel:submit(origin, nil,
+                    { method = "GET", target = "/", timeout = 120 }))
+                while channel:in_flight() == 0 do core.step(0.1) end
+                for _ = 1, 5 do core.step(0.05) end
+                print "ready"
+                while not core.caught_signal() and not transfer:done() do core.step(60) end
+                print("caught " .. core.caught_signal())
+            ]]):format(server.endpoint), "TERM") < 30)
+        end)
+    end)
+end)
+
+describe("the process", function()
+    it("knows its host and its number", function()
+        local host, pid = core.process()
+        assert.equal(child.shell "uname -n", host)
+        local file = assert(io.open "/proc/self/stat")
+        assert.equal(file:read "*n", pid)
+        file:close()
+    end)
+
+    it("knows a terminal and its width", function()
+        local null = child.run([[
+            print(core.is_terminal(0), core.terminal_width(0), core.is_terminal(99),
+                core.terminal_width(99), core.is_terminal(-1))
+        ]], "exec COMMAND </dev/null")
+        assert.equal("false\tnil\tfalse\tnil\tfalse\n", null)
+    end)
+
+    it("knows one that is", function()
+        local name = os.tmpname()
+        local output = child.run(([[
+            local file = io.open(%q, "w")
+            file:write(tostring(core.is_terminal(0)), " ", tostring(core.terminal_width(0)))
+            file:close()
+        ]]):format(name), "script -qec \"stty cols 123 rows 40; COMMAND\" /dev/null")
+        local file = assert(io.open(name))
+        local text = file:read("*a")
+        file:close()
+        os.remove(name)
+        assert.equal("true 123", text, output)
+    end)
+end)
+
+describe("sha256()", function()
+    it("is SHA-256 (FIPS 180-2, appendix B)", function()
+        assert.equal("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            core.sha256(""))
+        assert.equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            core.sha256("abc"))
+        assert.equal("cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
+            core.sha256(("a"):rep(1000000)))
+    end)
+
+    it("counts NULs", function()
+        assert.not_equal(core.sha256("a"), core.sha256("a\0"))
+        assert.equal("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+            core.sha256("\0"))
+    end)
+
+    it("wants a string", function()
+        assert.has_error(function() core.sha256() end)
+        assert.has_error(function() core.sha256({}) end)
+    end)
+end)
+
+describe("random_hex()", function()
+    it("is as long as asked, and never the same", function()
+        local seen = {}
+        for _ = 1, 100 do
+            local text = core.random_hex(8)
+            assert.matches("^[0-9a-f]+$", text)
+            assert.equal(16, #text)
+            assert.is_nil(seen[text])
+            seen[text] = true
+        end
+        assert.equal(2, #core.random_hex(1))
+        assert.equal(128, #core.random_hex(64))
+    end)
+
+    it("refuses other lengths", function()
+        for _, bytes in ipairs { 0, -1, 65, 1e9, 0 / 0, "x" } do
+            assert.has_error(function() core.random_hex(bytes) end)
+        end
+        assert.has_error(function() core.random_hex() end)
+    end)
+end)
