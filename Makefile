@@ -41,7 +41,7 @@ MODULES := $(shell cd lua && find csms -name '*.lua' | sort)
 
 BUILD_PACKAGES := gcc make pkg-config libcurl4-openssl-dev libssl-dev \
 	liblua5.4-dev libluajit2-5.1-dev
-RUN_PACKAGES := lua5.4 luajit2 lua-cjson
+RUN_PACKAGES := lua5.4 luajit2 lua-cjson lua-argparse
 EMULATOR_PACKAGES := nginx-light libnginx-mod-http-lua lua-luaossl openssl
 SPEC_PACKAGES := lua-busted lua-socket lua-cqueues curl
 LINT_PACKAGES := lua-check cppcheck clang clang-tidy clang-format
@@ -50,7 +50,7 @@ LINT_PACKAGES := lua-check cppcheck clang clang-tidy clang-format
 lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
-.PHONY: all install rock rock-install demo test test-signers lint asan valgrind \
+.PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
 	tsan bench-openresty \
 	emulator clean env build-packages test-packages
 
@@ -82,7 +82,11 @@ install-$(1): $(BUILD)/$(1)/csms/core.so
 endef
 $(foreach lua,$(LUAS),$(eval $(call lua_rules,$(lua))))
 
-install: $(LUAS:%=install-%)
+# The command line, which is for Lua 5.4.
+install-bin:
+	install -D -m 755 lua/csms/cli.lua $(DESTDIR)$(PREFIX)/bin/csms
+
+install: $(LUAS:%=install-%) $(if $(filter 5.4,$(LUAS)),install-bin)
 
 # What LuaRocks calls (csms-scm-1.rockspec): one Lua, into its own folders.
 ifdef LUA
@@ -100,6 +104,9 @@ rock-install: rock
 	for module in $(MODULES); do \
 		install -D -m 644 lua/$$module $(INST_LUADIR)/$$module || exit 1; \
 	done
+ifeq ($(ROCK_LUA),5.4)
+	install -D -m 755 lua/csms/cli.lua $(INST_BINDIR)/csms
+endif
 
 build-packages:
 	@.ci/packages $(BUILD_PACKAGES)

@@ -22,6 +22,7 @@ description = {
 dependencies = {
     "lua >= 5.1, ~= 5.2", -- 5.4, or LuaJIT with its 5.1 interface
     "lua-cjson >= 2.1",
+    "argparse >= 0.7", -- the command line
 }
 
 -- libcurl 7.84 and OpenSSL 3.0 or newer, with their headers; the Makefile finds
@@ -38,5 +39,8 @@ build = {
     build_target = "rock",
     install_target = "rock-install",
     build_variables = { CC = "$(CC)", LUA = "$(LUA)", LUA_INCDIR = "$(LUA_INCDIR)" },
-    install_variables = { LUA = "$(LUA)", INST_LIBDIR = "$(LIBDIR)", INST_LUADIR = "$(LUADIR)" },
+    install_variables = {
+        LUA = "$(LUA)", INST_LIBDIR = "$(LIBDIR)", INST_LUADIR = "$(LUADIR)",
+        INST_BINDIR = "$(BINDIR)",
+    },
 }

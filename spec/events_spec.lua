@@ -78,7 +78,8 @@ describe("on_event", function()
         assert(client:backup(nil, "name"))
         assert.equal("attempt throttled retry attempt done", story(world))
         assert.same({ event = "throttled", operation = "backup", project = simulation.PROJECT,
-            name = "name", code = "APIG.0308" }, fields_of(world.events[2]))
+            name = "name", attempt = 1, kind = "throttled", status = 429, code = "APIG.0308" },
+            fields_of(world.events[2]))
         assert.equal(60, world.events[2].wait)
         assert.equal(60, world.events[3].wait)
     end)

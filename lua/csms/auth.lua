@@ -85,11 +85,12 @@ local function is_stale(err, credential)
         or err.code == "KMS.0303" or credential:uses_token()
 end
 
-local function correct_clock(self, tries, reply)
-    if tries.clock_corrected or not reply.server_time then return false end
+local function correct_clock(self, call)
+    local reply = call.reply
+    if call.clock_corrected or not reply.server_time then return false end
     local offset = reply.server_time - reply.local_time
     if math.abs(offset) > MAX_OFFSET then return false end
-    tries.clock_corrected = true
+    call.clock_corrected = true
     self.offset = offset
     self.context.emit { event = "skew", seconds = offset }
     return true
@@ -99,12 +100,13 @@ local function replace(self, credential)
     if self.last == credential then ask(self, credential) end
 end
 
-local function renew(self, tries, credential)
-    if tries.renewals >= MAX_RENEWALS then return false end
+local function renew(self, call)
+    local credential = call.credential
+    if call.renewals >= MAX_RENEWALS then return false end
     -- Once for all calls that it was refused to: the first asks, others see.
     self.context.runtime:once(self, replace, self, credential)
     if self.last == credential then return false end
-    tries.renewals = tries.renewals + 1
+    call.renewals = call.renewals + 1
     return true
 end
 
@@ -114,19 +116,20 @@ local function refuse(self, credential, now)
 end
 
 --- Whether the call may try again at once after an error of kind "auth".
--- tries: what this call has tried ({renewals, clock_corrected, replaced}).
--- reply: {server_time, local_time} of the answer, in seconds since 1970.
--- allowed: false for a call that makes one attempt; a bad key is noted even so.
-function Auth:recover(err, credential, tries, reply, now, allowed)
+-- call: {credential: what it was sent with; reply: {server_time, local_time} of the
+-- answer, in seconds since 1970; retry: false where it makes one attempt, so that
+-- a bad key is only noted; renewals, clock_corrected, replaced: what it has tried}.
+function Auth:recover(call, err, now)
+    local allowed, credential = call.retry ~= false, call.credential
     if errors.gateway_code(err) == "0303" then
-        return allowed and correct_clock(self, tries, reply)
+        return allowed and correct_clock(self, call)
     end
     if is_stale(err, credential) then
-        return allowed and renew(self, tries, credential)
+        return allowed and renew(self, call)
     end
-    if allowed and credential:temporary() and not tries.replaced then
-        tries.replaced = true
-        if renew(self, tries, credential) then return true end
+    if allowed and credential:temporary() and not call.replaced then
+        call.replaced = true
+        if renew(self, call) then return true end
     end
     return refuse(self, credential, now)
 end

@@ -137,16 +137,22 @@ end
 local MAX_TEXT = 300
 local MAX_POLICY = 8192
 
--- Without keys, tokens and whole blobs.
-local function redact(text, credential, max)
-    if credential then text = credential:redact(text) end
+-- Without keys and tokens.
+local function redact(text, credential)
+    return credential and credential:redact(text) or text
+end
+
+-- Without whole blobs.
+local function without_blobs(text, max)
     return printable((text:gsub("%)?CloudSecretManagementBackup%S*", "<blob>")), max)
 end
 
 -- A server may repeat what it was sent; so no part of a blob either. Ids are
 -- shorter than what is taken for one here.
 local function safe_text(text, credential)
-    text = redact(text, credential, 65536):gsub(("[%w_-]"):rep(41) .. "[%w_.-]*", "<...>")
+    text = redact(text, credential)
+    if #text <= 40 and not text:find("[^%w-]") then return text end -- a plain id
+    text = without_blobs(text, 65536):gsub(("[%w_-]"):rep(41) .. "[%w_.-]*", "<...>")
     return printable(text, MAX_TEXT)
 end
 
@@ -188,7 +194,7 @@ function M.from_answer(operation, answer, credential)
         code = found.code and safe_text(found.code, credential),
         request_id = M.request_id(answer, found, credential),
         encoded_authorization_message = found.policy
-            and redact(found.policy, credential, MAX_POLICY),
+            and without_blobs(redact(found.policy, credential), MAX_POLICY),
     })
 end
 

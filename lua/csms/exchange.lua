@@ -4,6 +4,7 @@
 
 local dates = require "csms.dates"
 local errors = require "csms.errors"
+local events = require "csms.events"
 local json = require "csms.json"
 local retry = require "csms.retry"
 local throttling = require "csms.throttling"
@@ -33,93 +34,85 @@ end
 -- Kinds of answers that the service gives only after it has authenticated.
 local AUTHENTICATED = { not_found = true, state = true, denied = true, rejected = true }
 
--- Leaves in the call what retry needs to know of this attempt.
-local function note_facts(client, call, transfer, answer, err, credential)
+-- Leaves in the call what retry and auth need to know of this attempt.
+local function note_facts(client, call, transfer, answer, err)
     local port = transfer:port()
     call.sent = transfer:sent()
     call.died_port = err and err.kind == "network" and port ~= 0 and port or nil
     if not answer then return end
-    local date = answer.header("Date")
-    local time = client.runtime.time()
-    call.request_id = errors.request_id(answer, nil, credential)
-    call.reply = { server_time = date and dates.parse_http(date), local_time = time }
+    call.request_id = err and err.request_id or errors.request_id(answer, nil, call.credential)
     if err and err.kind == "throttled" then
-        call.stated = throttling.read(answer.header, err.message, time)
+        call.stated = throttling.read(answer.header, err.message, client.runtime.time())
+    elseif err and err.kind == "auth" then
+        local date = answer.header("Date")
+        call.reply = {
+            server_time = date and dates.parse_http(date), local_time = client.runtime.time(),
+        }
     end
     if not err or AUTHENTICATED[err.kind] then client.auth:accepted() end
 end
 
-local function interpret(operation, answer, credential)
+local function interpret(entry, answer, credential)
     if answer.status >= 200 and answer.status < 300 then
-        return read(operation, answer, credential)
+        return read(entry, answer, credential)
     end
-    return nil, errors.from_answer(operation, answer, credential)
+    return nil, errors.from_answer(entry, answer, credential)
 end
 
 -- ---- one attempt ----------------------------------------------------------
 
-local function emit_attempt(client, call, err, seconds)
-    client.emit {
-        event = "attempt", operation = call.operation, project = call.project, name = call.name,
-        attempt = call.attempts, seconds = seconds, kind = err and err.kind,
-        status = err and err.status, code = err and err.code,
-        request_id = err and err.request_id or call.request_id,
-    }
-end
-
-local function send(client, operation, call, request, credential)
+local function send(client, call)
     local runtime = client.runtime
     local started = runtime.now()
-    request.time = runtime.time() + client.auth.offset
+    call.request.time = runtime.time() + client.auth.offset
     call.request_id, call.sent = nil, false
-    local answer, err, transfer = wire.send(runtime, call.origin or client.origin, credential,
-        request, function(transfer)
-            call.attempts = call.attempts + 1
-            call.counts.requests = call.counts.requests + 1
-            client.in_flight[transfer] = true
-        end)
+    local transfer, err = wire.submit(runtime, call.origin or client.origin, call.credential,
+        call.request)
     if not transfer then return nil, err end
+    call.attempts = call.attempts + 1
+    call.counts.requests = call.counts.requests + 1
+    client.in_flight[transfer] = true
+    local answer, result
+    answer, err = wire.receive(runtime, transfer)
     client.in_flight[transfer] = nil
-    local result
-    if answer then result, err = interpret(operation, answer, credential) end
-    note_facts(client, call, transfer, answer, err, credential)
+    if answer then result, err = interpret(call.entry, answer, call.credential) end
+    note_facts(client, call, transfer, answer, err)
     transfer:close()
-    emit_attempt(client, call, err, runtime.now() - started)
+    events.tell(client, "attempt", call, err, runtime.now() - started)
     return result, err
 end
 
+-- The source of the credential may take some of the time.
+local function attempt(client, call, timeout)
+    local asked = client.runtime.now()
+    local err
+    call.credential, err = client.auth:credential(asked, asked + timeout)
+    if not call.credential then return nil, err end
+    call.request.timeout = timeout - (client.runtime.now() - asked)
+    return send(client, call)
+end
+
+-- Whether a call may try again at once after an error of kind "auth".
+local function recover(client, call, err)
+    if not call.credential then return false end -- refused here: nothing was sent
+    return client.auth:recover(call, err, client.runtime.now())
+end
+
 --- Runs an operation for a checked call: the result, or nil and the error.
--- call: {operation, project, name, argument, query, timeout, deadline, ends_at,
--- retry, batch, counts, origin}, of which only the first and `timeout` are always
--- there; afterwards `attempts` and `request_id` tell of how it went.
-function M.call(client, operation, call)
-    local runtime = client.runtime
-    local started = runtime.now()
-    local request = wire.build(operation, call)
-    local tries = { renewals = 0 }
-    local credential
-    call.idempotent = not operation.fresh
+-- entry: of csms.api. call: {operation, project, name, argument, query, timeout,
+-- deadline, ends_at, retry, batch, counts, origin}, of which only the first and
+-- `timeout` are always there; afterwards `attempts` and `request_id` tell of how it
+-- went.
+function M.call(client, entry, call)
+    local started = client.runtime.now()
+    call.entry, call.request = entry, wire.build(entry, call)
+    call.idempotent = not entry.fresh
     call.counts = call.counts or { requests = 0, retries = 0, throttled = 0 }
     call.ends_at = call.ends_at or call.deadline and started + call.deadline
-    call.recover = function(err)
-        if not credential then return false end -- refused here: nothing was sent
-        return client.auth:recover(err, credential, tries, call.reply, runtime.now(),
-            call.retry ~= false)
-    end
-    local result, err = retry.run(client, call, function(timeout)
-        local asked = runtime.now()
-        local problem
-        credential, problem = client.auth:credential(asked, asked + timeout)
-        if not credential then return nil, problem end
-        request.timeout = timeout - (runtime.now() - asked) -- its source may have taken time
-        return send(client, operation, call, request, credential)
-    end)
+    call.renewals, call.clock_corrected, call.replaced = 0, false, false
+    local result, err = retry.run(client, call, attempt, recover)
     if err then err.attempts = call.attempts end
-    client.emit { event = "done", operation = call.operation, project = call.project,
-        name = call.name, attempt = call.attempts, kind = err and err.kind,
-        status = err and err.status, code = err and err.code,
-        request_id = err and err.request_id or call.request_id,
-        seconds = runtime.now() - started }
+    events.tell(client, "done", call, err, client.runtime.now() - started)
     return result, err
 end
 

@@ -4,6 +4,7 @@
 
 local budget = require "csms.budget"
 local errors = require "csms.errors"
+local events = require "csms.events"
 
 local M = {}
 
@@ -88,19 +89,17 @@ local function note_outcome(client, call, err)
         call.counts.throttled = call.counts.throttled + 1
         client.last_refusal = err
         client.limiter:throttled(now, call.stated)
-        client.emit { event = "throttled", operation = call.operation, project = call.project,
-            name = call.name, wait = call.stated.wait, code = err.code,
-            request_id = err.request_id }
+        events.tell(client, "throttled", call, err, nil, call.stated.wait)
     end
 end
 
 -- Returns result, err, ended: `ended` where the wait for the turn failed, so
 -- that nothing was sent and there is no point in going on.
-local function paced(client, call, send, last)
+local function paced(client, call, attempt, last)
     local good, err = take_slot(client, call, last)
     if not good then return nil, err, true end
     local result
-    result, err = send(math.min(call.timeout, left(call, client.runtime.now())))
+    result, err = attempt(client, call, math.min(call.timeout, left(call, client.runtime.now())))
     if err and err.kind == "timeout" and left(call, client.runtime.now()) <= 0.001 then
         err = deadline_error(call)
     end
@@ -113,12 +112,12 @@ local function reopens(err)
 end
 
 -- The only attempt of the whole client until it ends.
-local function probe(client, call, send, last)
+local function probe(client, call, attempt, last)
     local limiter, runtime = client.limiter, client.runtime
     local good, err = sleep(client, call, limiter:probe_wait(runtime.random()), last)
     if not good then return nil, err, true end
     local result, ended
-    result, err, ended = paced(client, call, send, last)
+    result, err, ended = paced(client, call, attempt, last)
     if ended then return nil, err, true end
     call.probes = call.probes + 1
     if reopens(err) then
@@ -135,7 +134,7 @@ end
 
 -- Items of a batch take turns as the probe while the limiter is closed; the
 -- others wait for its end and look again.
-local function turn(client, call, send, last)
+local function turn(client, call, attempt, last)
     while call.batch and client.limiter.closed do
         local batch = call.batch
         if batch.given_up then return nil, errors.copy(batch.given_up), true end
@@ -145,12 +144,12 @@ local function turn(client, call, send, last)
         local mine, result, err, ended = false, nil, nil, nil
         client.runtime:once(client.limiter, function()
             mine = true
-            result, err, ended = probe(client, call, send, last)
+            result, err, ended = probe(client, call, attempt, last)
         end)
         if mine then return result, err, ended end
         if client.closed then return nil, cancelled_error(), true end
     end
-    return paced(client, call, send, last)
+    return paced(client, call, attempt, last)
 end
 
 -- ---- what to do about an error --------------------------------------------
@@ -213,25 +212,26 @@ local function wait_for_recovery(client, call, err)
 end
 
 -- Seconds to wait before the next attempt, or nil for no other attempt.
-local function decide(client, call, err)
+local function decide(client, call, err, recover)
     if client.closed then return nil end
-    if err.kind == "auth" then return call.recover(err) and 0 or nil end
+    if err.kind == "auth" then return recover(client, call, err) and 0 or nil end
     if not call.retry then return nil end
     if err.kind == "throttled" then return wait_for_limit(client, call, err) end
     return wait_for_recovery(client, call, err)
 end
 
---- Runs send(timeout) -> result | nil, err until it succeeds or there is no
---- point in another attempt: the result, or nil and the last error.
--- call: what csms.exchange prepares; send leaves its facts in it: `sent`
--- (whether the service may have seen it), `died_port`, `stated`.
-function M.run(client, call, send)
+--- Runs attempt(client, call, timeout) -> result | nil, err until it succeeds or
+--- there is no point in another one: the result, or nil and the last error.
+-- call: what csms.exchange prepares; an attempt leaves its facts in it: `sent`
+-- (whether the service may have seen it), `died_port`, `stated`. recover(client,
+-- call, err): whether an error of kind "auth" is mended.
+function M.run(client, call, attempt, recover)
     call.attempts, call.probes, call.refusals, call.failures, call.cost = 0, 0, 0, 0, nil
     call.max_attempts = call.retry and call.retry.attempts
         or (call.batch and BATCH_ATTEMPTS or ATTEMPTS)
     local last
     while true do
-        local result, err, ended = turn(client, call, send, last)
+        local result, err, ended = turn(client, call, attempt, last)
         if call.batch and not ended then
             call.batch.last_error = err and err.retryable and err or nil
         end
@@ -241,11 +241,9 @@ function M.run(client, call, send)
         end
         if ended then return nil, err end
         last = err
-        local wait = decide(client, call, err)
+        local wait = decide(client, call, err, recover)
         if not wait then return nil, err end
-        client.emit { event = "retry", operation = call.operation, project = call.project,
-            name = call.name, attempt = call.attempts, kind = err.kind, status = err.status,
-            code = err.code, request_id = err.request_id, wait = wait }
+        events.tell(client, "retry", call, err, nil, wait)
         local good, problem = sleep(client, call, wait, err)
         if not good then return nil, problem end
         call.counts.retries = call.counts.retries + 1

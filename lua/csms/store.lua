@@ -91,8 +91,12 @@ function Store:open_run(about)
     end
     self.writer, err = writer.open(self.path, about or {})
     if not self.writer then return nil, err end
-    -- Made after the lock, so that it is collected before it.
-    self.guard = guard(function() self:close() end)
+    -- Made after the lock, so that it is collected before it. It may be collected
+    -- after its run was closed, when another one goes on.
+    local out = self.writer
+    self.guard = guard(function()
+        if self.writer == out then self:close() end
+    end)
     return true
 end
 
@@ -149,6 +153,10 @@ end
 --- the error. outcome: "current", "skipped" or "failed"; fields: kind, code, message,
 --- state, file, ...
 function Store:note(project, name, outcome, fields)
+    expect("string", 1, "project", project)
+    expect("string", 2, "name", name)
+    expect("string", 3, "outcome", outcome)
+    expect("table", 4, "fields", fields, true)
     local out, err = writing(self)
     if not out then return nil, err end
     return out:note(project, name, outcome, fields)
@@ -233,6 +241,8 @@ end
 --- The newest good backup of a secret: {file, sha256, bytes, saved_at}; nil where
 --- there is none; or nil and the error.
 function Store:newest(project, name)
+    expect("string", 1, "project", project)
+    expect("string", 2, "name", name)
     local dir, err = reading(self)
     if not dir then
         if err.code == "ENOENT" then return nil end

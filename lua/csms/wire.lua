@@ -39,21 +39,24 @@ function M.build(operation, call)
     }
 end
 
---- Sends a request and waits for its end: the answer {status, body, header =
---- function(name)}, or nil and the error; then the transfer, which the caller
---- closes, or nil where nothing was sent. header() works until then.
--- on_start: function(transfer), called once it is on its way, or nil.
-function M.send(runtime, origin, credential, request, on_start)
+--- Starts a request: the transfer, which the caller closes; or nil and the error,
+--- when nothing was sent.
+function M.submit(runtime, origin, credential, request)
     local transfer, problem = runtime:submit(origin, credential, request)
     if not transfer then return nil, errors.from_core(problem) end
-    if on_start then on_start(transfer) end
+    return transfer
+end
+
+--- Waits for its end: the answer {status, body, header = function(name)}, or nil and
+--- the error. header() works until the transfer is closed.
+function M.receive(runtime, transfer)
     runtime:await(transfer)
     local status, body = transfer:result()
-    if not status then return nil, errors.from_core(body), transfer end
+    if not status then return nil, errors.from_core(body) end
     return {
         status = status, body = body,
         header = function(name) return transfer:header(name) end,
-    }, nil, transfer
+    }
 end
 
 return M

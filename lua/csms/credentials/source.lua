@@ -59,12 +59,16 @@ function M.request(request, context, read)
     local left = context.ends_at and context.ends_at - context.runtime.now() or math.huge
     built.timeout = math.max(math.min(request.timeout, left), 0.001)
     built.time = context.runtime.time()
-    local answer, err, transfer = wire.send(context.runtime, request.origin, nil, built)
-    if not answer then
-        if transfer then transfer:close() end
-        return M.fail(request.source, err.message, request.optional, err.cause)
+    local transfer, err = wire.submit(context.runtime, request.origin, nil, built)
+    if not transfer then return M.fail(request.source, err.message, request.optional, err.cause) end
+    local answer
+    answer, err = wire.receive(context.runtime, transfer)
+    local first, second, third
+    if answer then
+        first, second, third = read(answer)
+    else
+        first, second, third = M.fail(request.source, err.message, request.optional, err.cause)
     end
-    local first, second, third = read(answer)
     transfer:close()
     return first, second, third
 end
