@@ -10,6 +10,7 @@
 #include "csms_sigpipe.h"
 
 #define MAX_CONNECTIONS 256L /* kept open; the default shrinks with use */
+#define MAX_STREAMS 1000L    /* on one connection; the server's limit decides */
 #define MAX_IDLE 256         /* easy handles kept for reuse */
 #define LINGER 0.5       /* seconds of idleness after which loops are told */
 #define LONG_WAIT 60.0   /* seconds; news wake the driver earlier */
@@ -525,7 +526,9 @@ static int make_multi(struct csms_err *err)
     if (!engine.multi)
         return csms_err_memory(err);
     if (curl_multi_setopt(engine.multi, CURLMOPT_MAXCONNECTS,
-                          MAX_CONNECTIONS) != CURLM_OK) {
+                          MAX_CONNECTIONS) != CURLM_OK ||
+        curl_multi_setopt(engine.multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+                          MAX_STREAMS) != CURLM_OK) {
         (void)curl_multi_cleanup(engine.multi);
         engine.multi = NULL;
         return csms_err_memory(err);
@@ -572,10 +575,13 @@ static bool remove_channel(struct csms_channel *channel)
 
 void csms_engine_leave(struct csms_channel *channel)
 {
+    struct csms_sigpipe guard;
+
     if (!remove_channel(channel))
         return;
     stop_thread();
     (void)pthread_mutex_lock(&engine.driving);
+    csms_sigpipe_block(&guard);
     (void)perform(); /* ends what was cancelled */
     csms_engine_lock();
     if (TAILQ_EMPTY(&engine.channels)) {
@@ -585,6 +591,7 @@ void csms_engine_leave(struct csms_channel *channel)
         engine.multi = NULL;
     }
     csms_engine_unlock();
+    csms_sigpipe_release(&guard);
     (void)pthread_mutex_unlock(&engine.driving);
 }
 

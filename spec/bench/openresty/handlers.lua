@@ -14,11 +14,11 @@ local TARGET = "/v1/" .. PROJECT .. "/secrets/secret-0001/backup"
 
 local M = {}
 
-local function client(port, runtime)
+local function client(port, runtime, http_version)
     return assert(new_client({
         endpoint = "https://localhost:" .. port, ca_file = bench.ca_file, project = PROJECT,
         credentials = csms.credentials.static { ak = "AK", sk = "SK" }, retry = false,
-        http_version = "1.1",
+        http_version = http_version,
     }, runtime))
 end
 
@@ -28,8 +28,8 @@ local function answer(blob, err)
     ngx.exit(500)
 end
 
-local function library(port, runtime)
-    local own = client(port, runtime)
+local function library(port, runtime, http_version)
+    local own = client(port, runtime, http_version)
     return function() answer(own:backup(nil, "secret-0001")) end
 end
 
@@ -77,6 +77,7 @@ end
 for _, speed in ipairs { "instant", "slow" } do
     local port = bench[speed]
     M["/csms/" .. speed] = library(port)
+    M["/http1/" .. speed] = library(port, nil, "1.1")
     M["/cosocket/" .. speed] = exchange(port, "localhost:" .. port)
     M["/blocking/" .. speed] = library(port, blocking.new(core))
 end

@@ -8,7 +8,7 @@ local socket = require "socket"
 
 local quick = arg[1] == "quick"
 local ROUNDS, SECONDS, WARM = quick and 3 or 5, quick and 2 or 4, quick and 1 or 2
-local CANDIDATES = { "csms", "cosocket", "blocking" }
+local CANDIDATES = { "csms", "http1", "cosocket", "blocking" }
 local TICKS = 100 -- a second, of /proc/PID/stat
 
 local dir = nginx.output_of("mktemp -d"):gsub("%s+$", "")
