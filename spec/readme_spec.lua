@@ -47,11 +47,12 @@ describe("the README", function()
 
     for number, block in ipairs(readme.blocks("lua")) do
         it("has an example at line " .. block.line .. " that runs", function()
-            local more = {}
+            local more = { README_FOLDER = files.temporary() }
             if block.code:find("csms.restore", 1, true) then more.README_BLOB = lost_secret() end
             local output = run(number, more)
             assert.matches("exit 0\n$", output)
             assert.is_true(#service:requests() > 0)
+            files.remove(more.README_FOLDER)
         end)
     end
 

@@ -21,4 +21,16 @@ function M.list(folder, pattern)
     return paths
 end
 
+--- A new, empty folder; the caller removes it.
+function M.temporary()
+    local pipe = assert(io.popen("mktemp -d"))
+    local folder = pipe:read("*l")
+    pipe:close()
+    return folder
+end
+
+function M.remove(folder)
+    os.execute("rm -rf '" .. folder .. "'")
+end
+
 return M

@@ -9,6 +9,7 @@ readme.load(block, {
     ak = os.getenv "HUAWEICLOUD_SDK_AK",
     sk = os.getenv "HUAWEICLOUD_SDK_SK",
     name = "secret-0001",
+    folder = os.getenv "README_FOLDER",
     blob = os.getenv "README_BLOB",
     save = function(name, blob) print("saved", name, #blob) end,
 })()
