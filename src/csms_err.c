@@ -11,6 +11,7 @@ int csms_err_set(struct csms_err *err, enum csms_kind kind, const char *format,
 
     err->kind = kind;
     err->retryable = false;
+    err->code = NULL;
     err->cause[0] = '\0';
     va_start(args, format);
     /* Too long a message is cut: it is text for people. */
@@ -22,6 +23,11 @@ int csms_err_set(struct csms_err *err, enum csms_kind kind, const char *format,
 void csms_err_cause(struct csms_err *err, const char *cause)
 {
     (void)snprintf(err->cause, sizeof err->cause, "%s", cause ? cause : "");
+}
+
+void csms_err_code(struct csms_err *err, const char *code)
+{
+    err->code = code;
 }
 
 int csms_err_memory(struct csms_err *err)
@@ -50,6 +56,8 @@ const char *csms_kind_name(enum csms_kind kind)
         return "protocol";
     case CSMS_CANCELLED:
         return "cancelled";
+    case CSMS_STORAGE:
+        return "storage";
     }
     return "protocol";
 }

@@ -67,5 +67,6 @@ struct csms_cred *lcsms_opt_cred(lua_State *L, int arg);
 void lcsms_open_sign(lua_State *L);
 void lcsms_open_cred(lua_State *L);
 void lcsms_open_http(lua_State *L);
+void lcsms_open_file(lua_State *L);
 
 #endif

@@ -18,13 +18,17 @@
 int lcsms_fail(lua_State *L, const struct csms_err *err)
 {
     lua_pushnil(L);
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     lua_pushstring(L, csms_kind_name(err->kind));
     lua_setfield(L, -2, "kind");
     lua_pushstring(L, err->message);
     lua_setfield(L, -2, "message");
     lua_pushboolean(L, err->retryable);
     lua_setfield(L, -2, "retryable");
+    if (err->code) {
+        lua_pushstring(L, err->code);
+        lua_setfield(L, -2, "code");
+    }
     if (err->cause[0] != '\0') {
         lua_pushstring(L, err->cause);
         lua_setfield(L, -2, "cause");
@@ -232,6 +236,7 @@ int luaopen_csms_core(lua_State *L)
     lcsms_open_sign(L);
     lcsms_open_cred(L);
     lcsms_open_http(L);
+    lcsms_open_file(L);
     lua_pushstring(L, CSMS_VERSION);
     lua_setfield(L, -2, "version");
     lua_pushstring(L, curl_version());

@@ -263,8 +263,9 @@ local function summary(dir, secret)
     for _, blob in ipairs(found) do
         local facts
         facts, err = dir:stat(blob.file)
-        if not facts then return nil, err end
-        bytes = bytes + facts.size
+        -- One that is gone was pruned since it was listed.
+        if not facts and err.code ~= "ENOENT" then return nil, err end
+        bytes = bytes + (facts and facts.size or 0)
     end
     return {
         project = secret.project, name = secret.name, count = #found, bytes = bytes,

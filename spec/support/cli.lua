@@ -89,11 +89,16 @@ function Process:err()
     return files.read(self.folder .. "/err")
 end
 
+--- The same for stdout.
+function Process:out()
+    return files.read(self.folder .. "/out")
+end
+
 --- Waits for its end: {exit, out, err, lines}, `lines` being stdout's lines.
 function Process:wait()
     local result = { exit = self.pipe:read("*n") }
     self.pipe:close()
-    result.out = self.stdout and "" or files.read(self.folder .. "/out")
+    result.out = self.stdout and "" or self:out()
     result.err = self:err()
     M.remove(self.folder)
     return result

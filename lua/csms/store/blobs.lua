@@ -90,7 +90,8 @@ function M.newest_good(dir, folder)
     for _, blob in ipairs(blobs) do
         local data, digest = M.read(dir, blob)
         if data then return blob, data, digest end
-        if digest.code ~= "damaged" then return nil, digest end
+        -- One that is gone was pruned since it was listed.
+        if digest.code ~= "damaged" and digest.code ~= "ENOENT" then return nil, digest end
     end
 end
 

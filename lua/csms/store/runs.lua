@@ -23,10 +23,24 @@ function M.list(dir)
     return runs
 end
 
+-- A run's text. One that its writer has ended since it was listed has another name,
+-- which `run` then gets.
+local function text_of(dir, run)
+    local text, err = dir:read(run.file)
+    if text or run.closed or err.code ~= "ENOENT" then return text, err end
+    for _, other in ipairs(M.list(dir) or {}) do
+        if other.closed and other.stamp == run.stamp then
+            for key, value in pairs(other) do run[key] = value end
+            return dir:read(run.file)
+        end
+    end
+    return nil, err
+end
+
 --- The record of a run (csms.store.record), with what is wrong with it as
 --- `problem`; or nil and the error.
 function M.read(dir, run)
-    local text, err = dir:read(run.file)
+    local text, err = text_of(dir, run)
     if not text then return nil, err end
     local result = record.read(text)
     if not run.closed then return result end
@@ -82,12 +96,17 @@ function M.of_blob(dir, file, stamp, cache)
         if run.stamp > stamp then return false end -- it began later
         local files = {}
         add_saved(files, result)
-        found = files[file] ~= nil
-        if found then cache.run, cache.header, cache.files = run, result.header or {}, files end
-        return found
+        if not files[file] then return false end
+        found = { run = run, header = result.header or {}, files = files }
+        return true
     end)
     if not good then return nil, err end
-    if found then return cache.run, cache.header, cache.files[file] end
+    if not found then return nil end
+    -- One that goes on will have another id, and more files.
+    if found.run.closed then
+        cache.run, cache.header, cache.files = found.run, found.header, found.files
+    end
+    return found.run, found.header, found.files[file]
 end
 
 --- A run for people and programs: its header's fields, id, ended, interrupted,

@@ -8,11 +8,15 @@ local runs = require "csms.store.runs"
 
 local M = {}
 
+-- What a run was asked for; whoever wrote an unfinished one's header.
+local function asked_of(header)
+    return type(header.asked) == "table" and header.asked or {}
+end
+
 -- A run that listed all secrets of its project, and came to its end.
 local function is_whole(result)
-    local asked = result.header and result.header.asked
-    local ended = result.ended
-    return type(asked) == "table" and asked.all and not asked.match
+    local asked, ended = asked_of(result.header), result.ended
+    return asked.all and not asked.match
         and ended and not ended.interrupted and not ended.incomplete
 end
 
@@ -39,7 +43,7 @@ local function read_runs(dir)
     local projects, last = {}, nil
     local good, err = runs.each(dir, function(result, run)
         local header = result.header
-        if not header or result.problem or header.asked and header.asked.prune then return end
+        if not header or result.problem or asked_of(header).prune then return end
         last = last or runs.describe(run, result)
         local whole = is_whole(result)
             and not (header.project and project_of(projects, header.project).whole)

@@ -16,6 +16,12 @@ end
 
 -- ---- runs -------------------------------------------------------------------
 
+local function add_removed(found, result)
+    for _, line in ipairs(result.lines) do
+        if line.outcome == "removed" and line.file then found.removed[line.file] = true end
+    end
+end
+
 local function check_run(found, run, result)
     if result.problem then add(found.problems, run.file, result.problem) end
     if result.header and found.id and result.header.store ~= found.id then
@@ -26,8 +32,8 @@ local function check_run(found, run, result)
     end
     for _, line in ipairs(result.lines) do
         if line.outcome == "saved" then found.saved[line.file] = line end
-        if line.outcome == "removed" and line.file then found.removed[line.file] = true end
     end
+    add_removed(found, result)
 end
 
 local function check_runs(dir, found)
@@ -50,16 +56,15 @@ end
 -- ---- blobs ------------------------------------------------------------------
 
 local function check_blob(dir, found, file, digest)
+    local line = found.saved[file]
+    local data, problem = blobs.read(dir, { file = file, digest = digest })
+    if not data and problem.code == "ENOENT" then return true end -- since it was listed
+    if not data and problem.code ~= "damaged" then return nil, problem end
     found.blobs = found.blobs + 1
     found.seen[file] = true
-    local line = found.saved[file]
     if found.removed[file] then
         add(found.interrupted, file, "it was to be removed; the next prune does so")
-        return true
-    end
-    local data, problem = blobs.read(dir, { file = file, digest = digest })
-    if not data then
-        if problem.code ~= "damaged" then return nil, problem end
+    elseif not data then
         add(found.problems, file, "its SHA-256 is not the one in its name; it was changed or cut")
     elseif line and line.sha256 ~= problem then
         add(found.problems, file, "its SHA-256 is not the one in the run that saved it")
@@ -111,12 +116,24 @@ local function check_blobs(dir, found)
     end))
 end
 
-local function check_missing(found)
+local function missing(found)
+    local files = {}
     for file in pairs(found.saved) do
-        if not found.seen[file] and not found.removed[file] then
-            add(found.problems, file, "it is missing: a run saved it, and none removed it")
-        end
+        if not found.seen[file] and not found.removed[file] then files[#files + 1] = file end
     end
+    return files
+end
+
+local function check_missing(dir, found)
+    if #missing(found) > 0 then
+        -- A prune may have recorded and removed them meanwhile.
+        local good, err = runs.each(dir, function(result) add_removed(found, result) end)
+        if not good then return nil, err end
+    end
+    for _, file in ipairs(missing(found)) do
+        add(found.problems, file, "it is missing: a run saved it, and none removed it")
+    end
+    return true
 end
 
 -- ---- the whole ----------------------------------------------------------------
@@ -153,11 +170,10 @@ function M.run(dir)
     found.id, err = identity.read(dir)
     if err and err.code ~= "damaged" then return nil, err end
     if err then add(found.problems, paths.IDENTITY, err.message) end
-    for _, check in ipairs { check_top, check_runs, check_blobs } do
+    for _, check in ipairs { check_top, check_runs, check_blobs, check_missing } do
         good, err = check(dir, found)
         if not good then return nil, err end
     end
-    check_missing(found)
     table.sort(found.problems, by_file)
     table.sort(found.interrupted, by_file)
     return {

@@ -119,13 +119,19 @@ local function paths_of(staged)
     return files, folders
 end
 
+-- What a server said, where JSON can say it too: 1e999 is a number that it cannot.
+local function plain(value)
+    local kind = type(value)
+    if kind == "string" or kind == "number" and value - value == 0 then return value end
+end
+
 local function line_of(item)
     local facts = item.facts
     return record.encode {
         outcome = "saved", project = item.project, name = item.name,
         file = item.file, sha256 = item.sha256, bytes = item.bytes,
-        request_id = facts.request_id, state = facts.state, kms_key_id = facts.kms_key_id,
-        update_time = facts.update_time,
+        request_id = plain(facts.request_id), state = plain(facts.state),
+        kms_key_id = plain(facts.kms_key_id), update_time = plain(facts.update_time),
     }
 end
 
@@ -154,6 +160,7 @@ function Writer:flush()
     if #staged == 0 then return true end
     self.staged = {}
     local good, err = make_durable(self, staged)
+    self.failed = self.failed or not good
     for _, item in ipairs(staged) do
         if good then
             item.done { file = item.file, sha256 = item.sha256, bytes = item.bytes }
@@ -170,21 +177,29 @@ end
 -- outcome: "current", "skipped", "failed" or "removed".
 function Writer:note(project, name, outcome, fields)
     local line = { outcome = outcome, project = project, name = name }
-    for key, value in pairs(fields or {}) do line[key] = value end
-    return self.dir:append(self.run, record.encode(line))
+    for key, value in pairs(fields or {}) do line[key] = plain(value) end
+    local good, err = self.dir:append(self.run, record.encode(line))
+    self.failed = self.failed or not good
+    return good, err
 end
 
 -- ---- closing ----------------------------------------------------------------
+
+-- After a failure there may be blobs that the run does not name, and a torn line:
+-- the run is closed as that of a killed writer is.
+local function end_run(self, ended)
+    if self.failed then return recovery.run(self.dir, self.id) end
+    return recovery.close_run(self.dir, self.run, ended or {})
+end
 
 --- Makes durable what is staged, ends the run and frees the lock: true, or nil
 --- and the error. ended: what the run's last line says besides the time.
 function Writer:close(ended)
     local good, err = self:flush()
-    if good then good, err = recovery.close_run(self.dir, self.run, ended or {}) end
+    local closed, problem = end_run(self, ended)
     self:abandon()
     if not good then return nil, err end
-    return true
+    return closed, problem
 end
-
 
 return M

@@ -1,0 +1,31 @@
+#!/usr/bin/env lua5.4
+-- SPDX-License-Identifier: MIT
+-- The command `csms`: reads its arguments, runs one command, exits with its code.
+
+require("csms.cli.streams").fill()
+
+local arguments = require "csms.cli.arguments"
+local exit_codes = require "csms.cli.exit_codes"
+local output = require "csms.cli.output"
+
+local function run(argv)
+    local args, instead = arguments.parse(argv)
+    local out = output.new(args or {})
+    if not args then return out:text(instead.text, instead.exit) end
+    return out:finish(require("csms.cli." .. args.command).run(args, out))
+end
+
+local SIGINT = 2
+
+-- Ctrl-C where nothing waits for the network is an error that lua5.4 raises.
+local function on_error(problem)
+    problem = tostring(problem)
+    if problem:find("interrupted!$") then return { exit = exit_codes.interrupted(SIGINT) } end
+    return { exit = exit_codes.INTERNAL, text = "csms: internal error: " .. problem
+        .. "\ncsms: this is a mistake in csms; please report this line, the command, and what "
+        .. "`csms --version` says\n" }
+end
+
+local good, result = xpcall(run, on_error, arg)
+if not good and result.text then io.stderr:write(result.text) end
+os.exit(good and result or result.exit, true)

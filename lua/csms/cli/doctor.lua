@@ -1,0 +1,150 @@
+-- SPDX-License-Identifier: MIT
+-- csms doctor: checks the set-up in the order in which a backup needs it, and
+-- says what to mend. It changes nothing.
+
+local connection = require "csms.cli.connection"
+local dates = require "csms.dates"
+local errors = require "csms.errors"
+local exit_codes = require "csms.cli.exit_codes"
+local wire = require "csms.wire"
+
+local M = {}
+
+local PATIENCE = 30        -- seconds, unless --deadline says otherwise
+local CLOCK_LIMIT = 15 * 60 -- seconds that the service tolerates
+
+-- ---- what is checked: text where it is well, or nil and the error -----------------
+
+local check = {}
+
+-- Any answer will do, whatever its status: it proves name, port and certificate,
+-- and it has a date.
+local function ask_time(state)
+    local client = state.client
+    local request = wire.build({ method = "GET", path = "/" }, {})
+    request.timeout = math.min(client.config.timeout, client.config.deadline)
+    request.time = client.runtime.time()
+    local transfer, err = wire.submit(client.runtime, client.origin, nil, request)
+    if not transfer then return nil, err end
+    local answer
+    answer, err = wire.receive(client.runtime, transfer)
+    if answer then
+        state.server_time = dates.parse_http(answer.header("Date") or "")
+        state.local_time = client.runtime.time() - 0.5 -- a Date is cut to the second
+    end
+    transfer:close()
+    return answer, err
+end
+
+function check.endpoint(state)
+    local endpoint, region = connection.place(state.client)
+    local answer, err = ask_time(state)
+    if not answer then return nil, err end
+    return ("%s answers, and its certificate verifies%s"):format(endpoint,
+        region and "; region " .. region or "")
+end
+
+function check.clock(state)
+    if not state.server_time then return nil, nil, "the service's time is not known" end
+    local off = state.local_time - state.server_time
+    local text = ("%.0f s %s the service's, which allows 15 minutes")
+        :format(math.abs(off), off < 0 and "behind" or "ahead of")
+    if math.abs(off) <= CLOCK_LIMIT then return text end
+    return nil, errors.new("config", text .. "; csms allows for it, but others may not")
+end
+
+function check.credentials(state)
+    local client = state.client
+    local now = client.runtime.now()
+    local credential, err = client.auth:credential(now, now + client.config.deadline)
+    if not credential then return nil, err end
+    local source = client.credentials.chosen or client.credentials
+    return "from " .. tostring(source)
+end
+
+function check.project(state)
+    if not state.done.credentials then return nil, nil, "it needs credentials" end
+    local id, err = connection.project(state.client, state.out)
+    state.project = id
+    return id, err
+end
+
+function check.list(state)
+    if not state.done.endpoint then return nil, nil, "it needs the endpoint" end
+    if not state.project then return nil, nil, "it needs a project" end
+    local secrets, err = state.client:list(state.project, { deadline = state.out:left() })
+    if not secrets then return nil, err end
+    for _, secret in ipairs(secrets) do
+        if secret.state == "ENABLED" then state.name = state.name or secret.name end
+    end
+    return #secrets .. " secrets can be listed"
+end
+
+-- A backup is a read; the blob is dropped.
+function check.backup(state)
+    if not state.name then
+        return nil, nil, "no enabled secret is known; try `csms backup NAME --stdout`"
+    end
+    local blob, err = state.client:backup(state.project, state.name,
+        { deadline = state.out:left() })
+    return blob and state.name .. " can be backed up", err
+end
+
+function check.restore()
+    return nil, nil, "it cannot be tried without changing something; the user needs the "
+        .. "permission to create secrets"
+end
+
+local ORDER = { "endpoint", "clock", "credentials", "project", "list", "backup", "restore" }
+
+-- ---- the whole --------------------------------------------------------------------
+
+local MEND = {
+    endpoint = "check --region or --endpoint (CSMS_REGION, CSMS_ENDPOINT), network and proxy; a "
+        .. "private CA goes into --ca-file",
+    clock = "set the clock, for example with `timedatectl set-ntp true`",
+    credentials = "set HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, or use another source that "
+        .. "`csms --help` names",
+    project = "name it with --project or HUAWEICLOUD_SDK_PROJECT_ID",
+    list = "check keys and project; the user needs the IAM action csms:secret:list",
+    backup = "the user needs the IAM actions csms:secret:get, kms:cmk:createDataKey, "
+        .. "kms:cmk:decryptDataKey and kms:cmk:list, and the secret's KMS key must be enabled",
+}
+
+local LABEL = { ok = "ok      ", failed = "FAILED  ", not_checked = "        " }
+
+local function tell(out, name, outcome, message, err)
+    out:print(("%s%-12s %s"):format(LABEL[outcome], name, out.printable(message)))
+    if err then out:print((" "):rep(21) .. "to mend it: " .. MEND[name]) end
+    out:object {
+        type = "check", name = name, outcome = outcome, message = message,
+        kind = err and err.kind, code = err and err.code, mend = err and MEND[name],
+    }
+end
+
+local function run_check(state, name)
+    local text, err, reason = check[name](state)
+    if text then
+        state.done[name] = true
+        tell(state.out, name, "ok", text)
+    elseif err then
+        state.failed = state.failed + 1
+        state.failures[state.out:exit_of(err)] = true
+        tell(state.out, name, "failed", tostring(err), err)
+    else
+        tell(state.out, name, "not_checked", "not checked: " .. reason)
+    end
+end
+
+function M.run(args, out)
+    args.deadline = args.deadline or PATIENCE
+    local state = { out = out, done = {}, failed = 0, failures = {} }
+    local err
+    state.client, err = connection.open(args, out)
+    if not state.client then return out:failed(err) end
+    for _, name in ipairs(ORDER) do run_check(state, name) end
+    state.client:close()
+    return exit_codes.of_several(0, state.failures), { failed = state.failed }
+end
+
+return M

@@ -1,0 +1,205 @@
+-- SPDX-License-Identifier: MIT
+-- What a command says. Results go to stdout, as text or with --json as one
+-- object a line; what is for people goes to stderr. A stdout that cannot be
+-- written to never looks like success.
+
+local core = require "csms.core"
+local exit_codes = require "csms.cli.exit_codes"
+local json = require "csms.json"
+local progress = require "csms.cli.progress"
+local streams = require "csms.cli.streams"
+
+local M = {}
+
+local Output = {}
+Output.__index = Output
+
+local STDERR = 2
+local MOST_PROBLEMS = 20 -- of single secrets that are shown
+
+--- args: what the command line asked for (json, quiet, deadline).
+function M.new(args)
+    if args.json then io.stdout:setvbuf "line" end
+    -- Where nobody watches, a run that went well says nothing.
+    local watched = core.is_terminal(STDERR) and not args.quiet
+    return setmetatable({
+        json = args.json, quiet = args.quiet, watched = watched,
+        deadline = args.deadline, ends_at = args.deadline and core.now() + args.deadline,
+        line = watched and progress.new() or nil,
+        problems = 0,
+        broken = nil, -- why stdout could not be written to
+    }, Output)
+end
+
+--- Without what would disturb a terminal or a line.
+function Output.printable(text)
+    return (tostring(text):gsub("%c", "?"))
+end
+
+-- ---- results: stdout --------------------------------------------------------
+
+local function check_stdout(self, good, problem)
+    if good then return end
+    self.broken = self.broken or streams.stdout_was_closed and "it is closed" or problem
+end
+
+--- Bytes as they are.
+function Output:write(bytes)
+    check_stdout(self, io.stdout:write(bytes))
+end
+
+--- A line of text; nothing with --json.
+function Output:print(text)
+    if not self.json then self:write(text .. "\n") end
+end
+
+--- Rows of cells as aligned columns.
+function Output:columns(rows)
+    local widths = {}
+    for _, row in ipairs(rows) do
+        for index, cell in ipairs(row) do
+            row[index] = Output.printable(cell)
+            widths[index] = math.max(widths[index] or 0, #row[index])
+        end
+    end
+    for _, row in ipairs(rows) do
+        for index = 1, #row - 1 do
+            row[index] = row[index] .. (" "):rep(widths[index] - #row[index])
+        end
+        self:print(table.concat(row, "  "))
+    end
+end
+
+-- These come first, in this order, so that a line can be read and searched.
+local RANK = {}
+for index, key in ipairs {
+    "type", "project", "name", "outcome", "file", "sha256", "bytes", "kind", "code", "message",
+} do
+    RANK[key] = index
+end
+
+local function keys_in_order(object)
+    local keys = {}
+    for key in pairs(object) do keys[#keys + 1] = key end
+    table.sort(keys, function(one, other)
+        local first, second = RANK[one] or math.huge, RANK[other] or math.huge
+        if first ~= second then return first < second end
+        return one < other
+    end)
+    return keys
+end
+
+--- One object, a line of its own; nothing without --json.
+function Output:object(object)
+    if not self.json then return end
+    local members = {}
+    for index, key in ipairs(keys_in_order(object)) do
+        members[index] = json.encode(key) .. ":" .. json.encode(object[key])
+    end
+    self:write("{" .. table.concat(members, ",") .. "}\n")
+end
+
+-- ---- for people: stderr -----------------------------------------------------
+
+local function say(self, text)
+    if self.line then self.line:clear() end
+    io.stderr:write("csms: ", Output.printable(text), "\n")
+end
+
+--- For who watches a terminal.
+function Output:note(text)
+    if self.watched then say(self, text) end
+end
+
+--- Unless --quiet.
+function Output:report(text)
+    if not self.quiet then say(self, text) end
+end
+
+function Output:warn(text)
+    self:report("warning: " .. text)
+end
+
+--- Always.
+function Output:problem(text)
+    say(self, text)
+end
+
+--- What failed with one of several; after some of them only counted.
+function Output:item_problem(text)
+    self.problems = self.problems + 1
+    if self.problems <= MOST_PROBLEMS then say(self, text) end
+end
+
+--- How many item_problem() did not show.
+function Output:not_shown()
+    return math.max(self.problems - MOST_PROBLEMS, 0)
+end
+
+--- Says what ended the command, and what to do next: the exit code, and the
+--- fields of the summary.
+-- one_name: it is the answer to a command about one NAME.
+function Output:failed(err, one_name)
+    local exit = self:exit_of(err, one_name)
+    say(self, exit > 128 and "interrupted" or tostring(err))
+    local advice = exit_codes.advice(exit)
+    if advice then say(self, advice) end
+    return exit, { kind = err.kind, code = err.code, message = err.message }
+end
+
+--- The exit code of an error. After a signal, everything but the store's own
+--- failures is taken to be its effect.
+function Output:exit_of(err, one_name)
+    local signal = core.caught_signal()
+    if signal and err.kind ~= "storage" then return exit_codes.interrupted(signal) end
+    return exit_codes.of_error(err, { one_name = one_name, deadline = self.deadline ~= nil })
+end
+
+--- Seconds until the run's deadline, or nil where there is none.
+function Output:left()
+    return self.ends_at and math.max(self.ends_at - core.now(), 0.001)
+end
+
+-- ---- progress ---------------------------------------------------------------
+
+function Output:progress(done, total, failed)
+    if not self.line then return end
+    self.line:set(done, total, failed)
+    self.line:paint()
+end
+
+function Output:repaint()
+    if self.line then self.line:paint() end
+end
+
+-- ---- the end ----------------------------------------------------------------
+
+-- Everything written so far is out, or the exit code tells.
+local function checked(self, exit)
+    check_stdout(self, io.stdout:flush())
+    if not self.broken then return exit end
+    say(self, "cannot write to standard output: " .. self.broken)
+    return exit == exit_codes.OK and exit_codes.INTERNAL or exit
+end
+
+--- A text alone, such as help: to stdout where it was asked for, else to stderr.
+function Output:text(text, exit)
+    if exit ~= exit_codes.OK then
+        io.stderr:write(text)
+        return exit
+    end
+    self:write(text)
+    return checked(self, exit)
+end
+
+--- Ends the output of a command: the code to exit with.
+-- summary: fields of the last line of --json, or nil.
+function Output:finish(exit, summary)
+    if self.line then self.line:clear() end
+    summary = summary or {}
+    summary.type, summary.exit = "summary", exit
+    self:object(summary)
+    return checked(self, exit)
+end
+
+return M

@@ -1,0 +1,39 @@
+-- SPDX-License-Identifier: MIT
+-- The values of options: text to number, or nil and what is wrong with it.
+
+local M = {}
+
+local UNITS = { s = 1, m = 60, h = 3600, d = 86400 }
+
+--- "90", "90s", "30m", "12h", "1d12h": seconds.
+function M.duration(text)
+    local total = 0
+    local rest = text:gsub("^%d+%.?%d*$", "%0s"):gsub("(%d+%.?%d*)([smhd])", function(count, unit)
+        total = total + tonumber(count) * UNITS[unit]
+        return ""
+    end)
+    if rest ~= "" or total <= 0 then
+        return nil, ("'%s' is no duration: write 90s, 30m, 12h or 1d12h"):format(text)
+    end
+    return total
+end
+
+--- A whole number from 1 to 1000.
+function M.count(text)
+    local number = text:find("^%d+$") and tonumber(text)
+    if not number or number < 1 or number > 1000 then
+        return nil, ("'%s' is no whole number from 1 to 1000"):format(text)
+    end
+    return number
+end
+
+--- Requests a second; 0 stands for no limit.
+function M.rate(text)
+    local number = text:find("^%d*%.?%d+$") and tonumber(text)
+    if not number then
+        return nil, ("'%s' is no rate: write requests a second, or 0 for no limit"):format(text)
+    end
+    return number
+end
+
+return M

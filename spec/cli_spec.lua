@@ -1,0 +1,401 @@
+-- The command line without a store: arguments, help, exit codes, what needs the
+-- service alone. It is for Lua 5.4 only.
+
+if rawget(_G, "jit") then return end
+
+local cli = require "spec.support.cli"
+local core = require "csms.core"
+local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
+
+local emu
+
+setup(function() emu = emulator.start { secrets = 12 } end)
+teardown(function() emu:stop() end)
+before_each(function() emu:reset() end)
+
+local function csms(args, options)
+    options = options or {}
+    local env = {}
+    for name, value in pairs(emu.env) do env[name] = value end
+    for name, value in pairs(options.env or {}) do env[name] = value end
+    options.env = env
+    return cli.run(args, options)
+end
+
+local function assert_exit(code, result)
+    if result.exit ~= code then
+        error(("exit code %s instead of %d; stdout: %s stderr: %s"):format(tostring(result.exit),
+            code, result.out:sub(1, 500), result.err), 2)
+    end
+    return result
+end
+
+local COMMANDS = {
+    "backup", "list", "show", "inspect", "restore", "status", "verify", "runs", "prune", "doctor",
+}
+
+describe("csms without a command", function()
+    it("shows its usage on stderr", function()
+        local result = assert_exit(2, csms {})
+        assert.equal("", result.out)
+        assert.matches("Usage: csms", result.err)
+    end)
+
+    it("has a version", function()
+        local result = assert_exit(0, csms { "--version" })
+        assert.equal("csms " .. core.version .. "\n", result.out)
+    end)
+
+    it("has a help that names every command, the environment and every exit code", function()
+        local result = assert_exit(0, csms { "--help" })
+        assert.equal("", result.err)
+        for _, command in ipairs(COMMANDS) do
+            assert.matches("\n   " .. command .. " ", result.out)
+        end
+        for _, code in ipairs { 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 130, 143 } do
+            assert.matches(("\n%5d   "):format(code), result.out)
+        end
+        assert.matches("HUAWEICLOUD_SDK_AK", result.out)
+        assert.equal(result.out, csms({ "-h" }).out)
+        assert.equal(result.out, csms({ "help" }).out)
+    end)
+
+    it("has a help with an example for each command, no line longer than 80", function()
+        for _, command in ipairs(COMMANDS) do
+            local result = assert_exit(0, csms { command, "--help" })
+            assert.matches("\nExamples:\n   csms " .. command .. "[ \n]", result.out)
+            assert.equal(result.out, csms({ "help", command }).out)
+            for line in result.out:gmatch("[^\n]+") do assert.is_true(#line <= 80, line) end
+        end
+    end)
+end)
+
+describe("wrong usage", function()
+    local cases = {
+        { { "bakup" }, "Did you mean 'backup'" },
+        { { "help", "bakup" }, "unknown command 'bakup'" },
+        { { "backup", "--al" }, "Did you mean '%-%-all'" },
+        { { "backup" }, "name the secrets" },
+        { { "backup", "a", "--all", "-o", "x" }, "either NAMEs or %-%-all" },
+        { { "backup", "a" }, "where the backups go" },
+        { { "backup", "a", "-o", "x", "--stdout" }, "either %-o DIR or %-%-stdout" },
+        { { "backup", "a", "-o", "" }, "name of a folder" },
+        { { "backup", "a", "b", "--stdout" }, "exactly one NAME" },
+        { { "backup", "--all", "--stdout" }, "exactly one NAME" },
+        { { "backup", "a", "--stdout", "--json" }, "the blob alone" },
+        { { "backup", "a", "--stdout", "--max-age", "1h" }, "goes with %-o" },
+        { { "backup", "a", "-o", "x", "--match", "a*" }, "goes with %-%-all" },
+        { { "backup", "a", "-o", "x", "--max-age", "12 h" }, "no duration" },
+        { { "backup", "a", "-o", "x", "--max-age", "0" }, "no duration" },
+        { { "backup", "a", "-o", "x", "--concurrency", "0" }, "no whole number" },
+        { { "backup", "a", "-o", "x", "--concurrency", "1001" }, "no whole number" },
+        { { "backup", "a", "-o", "x", "--rate", "fast" }, "no rate" },
+        { { "list", "extra" }, "too many arguments" },
+        { { "show" }, "missing argument 'NAME'" },
+        { { "inspect" }, "missing argument 'FILE'" },
+        { { "restore" }, "which FILE" },
+        { { "restore", "a", "--all" }, "go with %-%-from" },
+        { { "restore", "--from", "x" }, "name the secret" },
+        { { "restore", "--from", "x", "a", "--all" }, "either NAME or %-%-all" },
+        { { "restore", "--from", "x", "a", "--match", "*" }, "goes with %-%-all" },
+        { { "prune", "x" }, "say what to keep" },
+        { { "prune", "x", "--keep-last", "0" }, "no whole number" },
+        { { "status" }, "missing argument 'DIR'" },
+        { { "list", "--deadline", "soon" }, "no duration" },
+    }
+    for _, case in ipairs(cases) do
+        it("is told: " .. table.concat(case[1], " "), function()
+            local result = assert_exit(2, csms(case[1]))
+            assert.equal("", result.out)
+            assert.matches(case[2], result.err)
+            assert.matches("Usage: csms", result.err)
+            assert.equal(0, #emu:requests())
+        end)
+    end
+end)
+
+describe("csms list", function()
+    it("prints name, state and time of each secret", function()
+        emu:change("secret-0002", { state = "DISABLED" })
+        local result = assert_exit(0, csms { "list" })
+        assert.matches("secret%-0001  ENABLED   %d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%dZ\n", result.out)
+        assert.matches("secret%-0002  DISABLED  ", result.out)
+        assert.equal("", result.err)
+    end)
+
+    it("prints the service's own fields as JSON", function()
+        local objects, summary = cli.objects(assert_exit(0, csms { "list", "--json" }))
+        assert.equal(12, summary.total)
+        assert.equal("secret", objects[1].type)
+        assert.equal(emu:secret("secret-0001").id, objects[1].id)
+    end)
+
+    it("keeps control characters of a name off the terminal", function()
+        emu:create { name = "evil\27[2J\nsecret", value = "v" }
+        local result = assert_exit(0, csms { "list" })
+        assert.matches("evil%?%[2J%?secret", result.out)
+    end)
+
+    it("takes the options of every command before its name too", function()
+        assert_exit(0, csms { "--region", "cn-north-4", "list", "-p", emu.project })
+    end)
+end)
+
+describe("csms show", function()
+    it("prints what the service knows, but no value", function()
+        local result = assert_exit(0, csms { "show", "secret-0003" })
+        assert.matches("name +secret%-0003\n", result.out)
+        assert.matches("update_time +%d%d%d%d%-", result.out)
+        assert.is_nil(result.out:find("value of", 1, true))
+        local objects = cli.objects(assert_exit(0, csms { "show", "secret-0003", "--json" }))
+        assert.equal("secret-0003", objects[1].name)
+    end)
+
+    it("takes a NAME that begins with '-' after '--'", function()
+        emu:create { name = "-dash", value = "v" }
+        assert_exit(2, csms { "show", "-dash" })
+        assert.matches("name +%-dash\n", assert_exit(0, csms { "show", "--", "-dash" }).out)
+    end)
+
+    it("knows names with a period", function()
+        emu:create { name = "with.period", value = "v" }
+        assert_exit(0, csms { "show", "with.period" })
+    end)
+end)
+
+describe("csms backup --stdout and inspect", function()
+    it("prints the blob alone, which restores the secret", function()
+        local blob = assert_exit(0, csms { "backup", "secret-0003", "--stdout" }).out
+        local result = assert_exit(0, csms({ "inspect", "-" }, { stdin = blob }))
+        assert.matches("complete +yes", result.out)
+        local before = emu:secret("secret-0003")
+        emu:delete "secret-0003"
+        result = assert_exit(0, csms({ "restore", "-" }, { stdin = blob }))
+        assert.matches("restored secret%-0003", result.err)
+        local after = emu:secret("secret-0003")
+        assert.same(before.versions, after.versions)
+    end)
+
+    it("tells of a blob that is cut, of another file, and of several", function()
+        local blob = csms({ "backup", "secret-0003", "--stdout" }).out
+        local result = assert_exit(8, csms({ "inspect", "-" }, { stdin = blob:sub(1, 700) }))
+        assert.matches("problem +the tag is missing", result.out)
+        result = assert_exit(8, csms({ "inspect", "-" }, { stdin = "something else" }))
+        assert.matches("no CSMS backup blob", result.err)
+        assert.matches("No such file", assert_exit(7, csms { "inspect", "/nonexistent" }).err)
+        result = assert_exit(3,
+            csms({ "inspect", "-", "/nonexistent", "--json" }, { stdin = blob }))
+        local objects, summary = cli.objects(result)
+        assert.is_true(objects[1].complete)
+        assert.is_false(objects[2].complete)
+        assert.equal(1, summary.ok)
+        assert.equal(1, summary.failed)
+    end)
+
+    it("does not send a blob that is cut, unless it is forced to", function()
+        local blob = csms({ "backup", "secret-0003", "--stdout" }).out:sub(1, 700)
+        emu:clear_requests()
+        assert.matches("not whole", assert_exit(7, csms({ "restore", "-" }, { stdin = blob })).err)
+        assert.equal(0, #emu:requests "restore")
+        assert_exit(3, csms({ "restore", "-", "--force" }, { stdin = blob }))
+        assert.equal(1, #emu:requests "restore")
+    end)
+
+    it("restores nothing with --dry-run", function()
+        local blob = csms({ "backup", "secret-0003", "--stdout" }).out
+        local result = assert_exit(0, csms({ "restore", "-", "--dry-run" }, { stdin = blob }))
+        assert.matches("would restore", result.out)
+        assert.equal(0, #emu:requests "restore")
+    end)
+end)
+
+describe("an exit code", function()
+    local codes = require "csms.cli.exit_codes"
+
+    it("is that of the failures where nothing is done and they are of one kind", function()
+        assert.equal(0, codes.of_several(0, {}))
+        assert.equal(5, codes.of_several(0, { [5] = true }))
+        assert.equal(3, codes.of_several(1, { [5] = true }))
+        assert.equal(3, codes.of_several(0, { [5] = true, [6] = true }))
+    end)
+
+    it("tells the deadline of a run from an attempt that took too long", function()
+        local late, slow = { kind = "timeout" }, { kind = "timeout", retryable = true }
+        assert.equal(10, codes.of_error(late, { deadline = true }))
+        assert.equal(5, codes.of_error(slow, { deadline = true }))
+        assert.equal(5, codes.of_error(late, {}))
+    end)
+
+    local function fault(fields)
+        fields.times = 0
+        emu:fault(fields)
+    end
+
+    it("is 1 for a mistake in csms, which is one line and what to do with it", function()
+        local folder = cli.folder()
+        os.execute(("mkdir -p %s/csms/cli; echo 'error {}' > %s/csms/cli/list.lua")
+            :format(folder, folder))
+        local result = assert_exit(1, csms({ "list" },
+            { env = { LUA_PATH = folder .. "/?.lua;" .. os.getenv "LUA_PATH" } }))
+        cli.remove(folder)
+        assert.matches("^csms: internal error: [^\n]*\ncsms: [^\n]* report this[^\n]*\n$",
+            result.err)
+    end)
+
+    it("is 1 where stdout cannot be written to", function()
+        for _, args in ipairs { { "list" }, { "list", "--json" }, { "--help" },
+            { "backup", "secret-0001", "--stdout" } } do
+            local result = assert_exit(1, csms(args, { stdout = "/dev/full" }))
+            assert.matches("cannot write to standard output", result.err)
+        end
+    end)
+
+    it("is 1 where stdout is closed, and nothing of it goes elsewhere", function()
+        local result = assert_exit(1, csms({ "list" }, { closed = "1" }))
+        assert.matches("standard output: it is closed", result.err)
+    end)
+
+    it("is not 0 where the reader of stdout has gone", function()
+        local status = os.tmpname()
+        for _, signal in ipairs { "default", "ignore" } do
+            local command = cli.command({ "list", "--json" }, emu.env)
+                :gsub("^env ", "%0--" .. signal .. "-signal=PIPE ")
+                :gsub("(default%-signal=INT,TERM),PIPE", "%1")
+            os.execute(("{ %s; echo $? >%s; } | (exec <&-; sleep 2)"):format(command, status))
+            assert.matches("^[1-9]", files.read(status))
+        end
+        os.remove(status)
+    end)
+
+    it("is 4 for a secret that is not there", function()
+        for _, args in ipairs { { "show", "nope" }, { "backup", "nope", "--stdout" } } do
+            assert.matches("csms list", assert_exit(4, csms(args)).err)
+        end
+    end)
+
+    it("is 5 where it may pass", function()
+        fault { operation = "show", status = 503 }
+        fault { operation = "list", status = 429, headers = { ["Retry-After"] = "1000" } }
+        fault { operation = "backup", close = "connection" }
+        for _, args in ipairs { { "show", "secret-0001" }, { "list" },
+            { "backup", "secret-0001", "--stdout" },
+            { "list", "--endpoint", "https://localhost:1" } } do
+            assert.matches("run the same command again", assert_exit(5, csms(args)).err)
+        end
+    end)
+
+    it("is 6 for keys that are refused, missing, or lack a permission", function()
+        fault { operation = "show", status = 403 }
+        assert.matches("csms:secret:get", assert_exit(6, csms { "show", "secret-0001" }).err)
+        assert_exit(6, csms({ "list" }, { env = { HUAWEICLOUD_SDK_SK = "wrong" } }))
+        assert_exit(6, csms({ "list" }, { env = { HUAWEICLOUD_SDK_AK = false,
+            CSMS_METADATA_ENDPOINT = "http://127.0.0.1:1" } }))
+    end)
+
+    it("is 7 for configuration, arguments and TLS", function()
+        local cases = {
+            { { "list", "--region", "nowhere-1" }, { CSMS_ENDPOINT = false } },
+            { { "list" }, { CSMS_ENDPOINT = false, CSMS_REGION = false } },
+            { { "list", "--project", "short" } },
+            { { "list", "--endpoint", "http://example.invalid" } },
+            { { "show", "a/b" } },
+            { { "list" }, { CSMS_CA_FILE = false } },
+            { { "list", "--ca-file", "/nonexistent" } },
+            { { "restore", "/nonexistent" } },
+            { { "verify", "/nonexistent" } },
+        }
+        for _, case in ipairs(cases) do assert_exit(7, csms(case[1], { env = case[2] })) end
+        assert.equal(0, #emu:requests())
+    end)
+
+    it("is 3 for any other kind of failure", function()
+        fault { operation = "show", status = 400, code = "CSMS.0401" }
+        fault { operation = "list", status = 200, body = '{"secrets": 7}' }
+        assert_exit(3, csms { "show", "secret-0001" })
+        local _, summary = cli.objects(assert_exit(3, csms { "list", "--json" }))
+        assert.equal("protocol", summary.kind)
+    end)
+
+    it("is 10 where the deadline ended it", function()
+        fault { operation = "list", delay = 20 }
+        assert.matches("deadline", assert_exit(10, csms { "list", "--deadline", "1s" }).err)
+    end)
+
+    it("is 130 or 143 after a signal, whichever command it is", function()
+        fault { delay = 30 }
+        for signal, code in pairs { INT = 130, TERM = 143 } do
+            emu:clear_requests()
+            local process = cli.start({ "list", "--deadline", "2s" }, { env = emu.env })
+            cli.wait_for("the request", function() return #emu:requests "list" > 0 end)
+            process:signal(signal)
+            local result = assert_exit(code, process:wait())
+            assert.matches("interrupted", result.err)
+        end
+    end)
+end)
+
+describe("csms doctor", function()
+    local function checks(result)
+        local found = {}
+        for _, object in ipairs((cli.objects(result))) do
+            if object.type == "check" then found[object.name] = object end
+        end
+        return found
+    end
+
+    it("finds nothing wrong with a good set-up", function()
+        local found = checks(assert_exit(0, csms { "doctor", "--json" }))
+        for _, name in ipairs { "endpoint", "clock", "credentials", "project", "list", "backup" } do
+            assert.equal("ok", found[name].outcome, name)
+        end
+        assert.equal("not_checked", found.restore.outcome)
+        assert.matches("env", found.credentials.message)
+        assert.matches(emu.project, found.project.message, 1, true)
+    end)
+
+    it("never prints a key", function()
+        local result = csms { "doctor" }
+        assert.is_nil((result.out .. result.err):find(emu.sk, 1, true))
+        assert.is_nil((result.out .. result.err):find(emu.ak, 1, true))
+    end)
+
+    it("looks up the project where none is named", function()
+        local env = { HUAWEICLOUD_SDK_PROJECT_ID = false }
+        local found = checks(assert_exit(0, csms({ "doctor", "--json" }, { env = env })))
+        assert.equal(emu.project, found.project.message)
+    end)
+
+    it("tells how far the clock is off, and that 15 minutes are allowed", function()
+        emu:set { clock_offset = 3600 }
+        local result = assert_exit(7, csms { "doctor" })
+        assert.matches("FAILED  clock +config: 3[56]%d%d s behind the service's", result.out)
+        assert.matches("15 minutes", result.out)
+        assert.matches("timedatectl", result.out)
+    end)
+
+    local cases = {
+        { "endpoint", 5, { "--endpoint", "https://localhost:1" }, {} },
+        { "endpoint", 7, {}, { CSMS_CA_FILE = false } },
+        { "credentials", 6, {}, { HUAWEICLOUD_SDK_AK = false,
+            CSMS_METADATA_ENDPOINT = "http://127.0.0.1:1" } },
+        { "project", 7, { "--project", "short" }, {} },
+        { "list", 6, {}, { HUAWEICLOUD_SDK_SK = "wrong" } },
+    }
+    for _, case in ipairs(cases) do
+        it(("names what is wrong: %s, exit code %d"):format(case[1], case[2]), function()
+            local args = { "doctor", "--json" }
+            for _, arg in ipairs(case[3]) do args[#args + 1] = arg end
+            local found = checks(assert_exit(case[2], csms(args, { env = case[4] })))
+            assert.equal("failed", found[case[1]].outcome)
+            assert.is_string(found[case[1]].mend)
+        end)
+    end
+
+    it("finds a missing permission to back up", function()
+        emu:fault { operation = "backup", status = 403, times = 0 }
+        local found = checks(assert_exit(6, csms { "doctor", "--json" }))
+        assert.equal("ok", found.list.outcome)
+        assert.equal("denied", found.backup.kind)
+    end)
+end)

@@ -1,0 +1,89 @@
+-- Folders for specs of the store: what is in them byte for byte, and file systems
+-- that refuse. Nothing here uses the store's own code.
+
+local files = require "spec.support.files"
+local shell = require("spec.support.file_child").shell
+
+local M = { read = files.read }
+
+-- In memory, where there is such a file system: thousands of small changes then
+-- do not wait for a disk.
+local function in_memory()
+    return shell "test -w /dev/shm && echo yes" == "yes" and "/dev/shm" or "/tmp"
+end
+
+--- A new folder. fast: in memory, where nothing is durable.
+function M.new(fast)
+    return shell(("mktemp -d '%s/csms-spec-XXXXXX'"):format(fast and in_memory() or "/tmp"))
+end
+
+function M.remove(folder)
+    shell(("rm -rf '%s'"):format(folder))
+end
+
+--- Writes a file, in place where it is there.
+function M.write(path, bytes)
+    local file = assert(io.open(path, "wb"))
+    assert(file:write(bytes))
+    assert(file:close())
+end
+
+function M.copy(from, to)
+    assert(shell(("rm -rf '%s' && cp -a '%s' '%s' && echo done"):format(to, from, to)) == "done")
+end
+
+--- All that can be seen of a folder: a text with each entry's path, type, mode, size,
+--- time of change, link, and the SHA-256 of each file.
+function M.snapshot(folder)
+    return shell(([[cd '%s' && find . -printf '%%P %%y %%m %%s %%T@ %%l\n' | sort;
+        find . -type f -exec sha256sum {} + | sort]]):format(folder))
+end
+
+--- The entries below a folder, sorted: "path type mode", such as "runs d 700".
+function M.entries(folder)
+    local entries = {}
+    local text = shell(("cd '%s' && find . -mindepth 1 -printf '%%P %%y %%m\\n'"):format(folder))
+    for line in text:gmatch "[^\n]+" do entries[#entries + 1] = line end
+    table.sort(entries)
+    return entries
+end
+
+--- The paths of the files below a folder that match a Lua pattern, sorted.
+function M.find(folder, pattern)
+    local paths = {}
+    local text = shell(("cd '%s' && find . -not -type d -printf '%%P\\n'"):format(folder))
+    for path in text:gmatch "[^\n]+" do
+        if path:find(pattern) then paths[#paths + 1] = path end
+    end
+    table.sort(paths)
+    return paths
+end
+
+--- The one file that matches.
+function M.only(folder, pattern)
+    local paths = M.find(folder, pattern)
+    assert(#paths == 1, ("%d files match %s"):format(#paths, pattern))
+    return paths[1]
+end
+
+-- ---- file systems of a process's own ------------------------------------------
+
+local namespace -- how this user gets one; false where it is not permitted
+
+local function find_namespace()
+    for _, words in ipairs { "unshare -m", "unshare -rm" } do
+        local text = shell(words .. " sh -c 'mount -t tmpfs tmpfs /mnt && echo mounted'")
+        if text == "mounted" then return words end
+    end
+    return false
+end
+
+--- A wrap for spec.support.file_child: the child sees what these mount commands
+--- make. nil, and the reason, where this user may not mount.
+function M.mounting(commands)
+    if namespace == nil then namespace = find_namespace() end
+    if not namespace then return nil, "this user may not mount file systems (unshare -m)" end
+    return ([[exec %s sh -c "%s && exec COMMAND"]]):format(namespace, commands)
+end
+
+return M
