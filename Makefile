@@ -2,8 +2,8 @@
 #       make demo       backs up a secret from an emulated service
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
-#       make lint, test-signers, asan, valgrind, tsan, bench-openresty, emulator,
-#       env, clean
+#       make lint, test-signers, asan, valgrind, tsan, bench, bench-quick,
+#       bench-openresty, emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -51,7 +51,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
-	tsan bench-openresty \
+	tsan bench bench-quick bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -182,6 +182,13 @@ bench-openresty: test-packages
 	@.ci/packages wrk
 	@$(MAKE) --no-print-directory all
 	@$(lua_env) lua5.4 spec/bench/openresty/run.lua $(BENCH_ARGS)
+
+# What the library takes beside C on libcurl, other tools, and the algorithm itself.
+bench bench-quick: test-packages
+	@.ci/packages nghttp2-client lua-curl valgrind binutils
+	@command -v npm >/dev/null || .ci/packages nodejs npm
+	@$(MAKE) --no-print-directory all
+	@BUILD='$(BUILD)' $(lua_env) lua5.4 spec/bench/run.lua $(if $(filter bench-quick,$@),quick)
 
 # The specs that exercise C most.
 VALGRIND_SPECS ?= spec/core_sign_spec.lua spec/credentials_spec.lua \

@@ -249,7 +249,9 @@ describe("the default chain", function()
 
     local function chosen(made)
         assert(made:get())
-        return tostring(made):match("chain %(csms credentials%.([%w_]+)")
+        local text = tostring(made)
+        return text:match("chain %(csms credentials%.([%w_]+)")
+            or text:match("csms credentials%.([%w_]+)")
     end
 
     it("is env, profile, pod_identity, metadata, in this order", function()

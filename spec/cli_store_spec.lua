@@ -626,10 +626,12 @@ describe("csms restore --from", function()
     end)
 
     it("is 12 where the folder cannot be read, which ends the run", function()
-        local saved = cli.by_name(back_up(), "saved")
+        back_up()
         emu:delete { seeded(2), seeded(3) }
-        os.execute(("truncate -s 1G %s/%s"):format(store, saved[seeded(2)].file))
-        restore(12, "--all", "--match", "*000?")
+        assert(os.execute(("rm -r %s/runs && touch %s/runs"):format(store, store)))
+        local _, summary = cli.objects(restore(12, "--all", "--match", "*000?", "--json"))
+        assert.is_true(summary.not_done > 0)
+        assert.equal(0, #emu:requests "restore")
     end)
 
     it("goes on after one that fails, which is 3", function()

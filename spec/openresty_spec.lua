@@ -76,7 +76,9 @@ local INIT = [[
             collectgarbage()
             collectgarbage()
             local channel, known = probe.upvalue "channel", 0
-            for _ in pairs(client and client.in_flight or {}) do known = known + 1 end
+            for _, transfer in pairs(client and client.in_flight or {}) do
+                if transfer then known = known + 1 end
+            end
             return channel and channel:in_flight() or 0, known
         end
 

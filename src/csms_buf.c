@@ -37,7 +37,7 @@ void csms_buf_init(struct csms_buf *buf, size_t cap)
 
 static bool reserve(struct csms_buf *buf, size_t needed)
 {
-    size_t size = buf->size ? buf->size : 128;
+    size_t size = buf->size ? buf->size : 512;
     char *data = NULL;
 
     if (needed < buf->size)

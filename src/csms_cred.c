@@ -161,6 +161,16 @@ static size_t match_secret(const struct csms_cred *cred, struct csms_span text,
     return ak.len;
 }
 
+bool csms_cred_occurs(const struct csms_cred *cred, struct csms_span text)
+{
+    size_t shown = 0;
+
+    for (; text.len > 0; text.data++, text.len--)
+        if (match_secret(cred, text, &shown) > 0)
+            return true;
+    return false;
+}
+
 int csms_cred_redact(const struct csms_cred *cred, struct csms_span text,
                      struct csms_buf *out, struct csms_err *err)
 {

@@ -36,6 +36,9 @@ int csms_cred_sign(struct csms_cred *cred, enum csms_algorithm algorithm,
                    struct csms_sign_request *request, struct csms_buf *out,
                    struct csms_err *err);
 
+/* Whether a key or token of this credential stands in `text`. */
+bool csms_cred_occurs(const struct csms_cred *cred, struct csms_span text);
+
 /* Appends `text` with every occurrence of a key or token of this credential
  * replaced; the access key keeps its first four characters. */
 int csms_cred_redact(const struct csms_cred *cred, struct csms_span text,

@@ -283,8 +283,11 @@ void csms_sign_sort_headers(struct csms_header *headers, size_t count)
 
 static void append_lower(struct csms_buf *out, struct csms_span text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        csms_buf_char(out, lower(text.data[i]));
+    size_t at = out->len;
+
+    if (csms_buf_span(out, text))
+        for (; at < out->len; at++)
+            out->data[at] = lower(out->data[at]);
 }
 
 int csms_sign_canonical_headers(const struct csms_header *headers, size_t count,

@@ -37,28 +37,22 @@ static int add_header(struct csms_transfer *transfer,
                       const struct csms_header *header, struct csms_err *err)
 {
     struct curl_slist *list = NULL;
-    struct csms_buf line;
-    int result = -1;
+    struct csms_buf *line = &transfer->line;
 
-    csms_buf_init(&line, MAX_HEADER);
     if (check_value(header, err))
-        goto out;
-    csms_buf_span(&line, header->name);
+        return -1;
+    csms_buf_reset(line);
+    csms_buf_span(line, header->name);
     /* libcurl's way to send an empty value: "Name;" (CURLOPT_HTTPHEADER) */
-    csms_buf_text(&line, header->value.len > 0 ? ": " : ";");
-    csms_buf_span(&line, header->value);
-    if (csms_buf_check(&line, "a header", err))
-        goto out;
-    list = curl_slist_append(transfer->headers, line.data);
-    if (!list) {
-        csms_err_memory(err);
-        goto out;
-    }
+    csms_buf_text(line, header->value.len > 0 ? ": " : ";");
+    csms_buf_span(line, header->value);
+    if (csms_buf_check(line, "a header", err))
+        return -1;
+    list = curl_slist_append(transfer->headers, line->data);
+    if (!list)
+        return csms_err_memory(err);
     transfer->headers = list;
-    result = 0;
-out:
-    csms_buf_free(&line);
-    return result;
+    return 0;
 }
 
 static int add_named(struct csms_transfer *transfer, const char *name,
@@ -247,6 +241,7 @@ struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
     csms_buf_init(&transfer->head, MAX_HEAD);
     csms_buf_init(&transfer->body, origin->max_response);
     csms_buf_init(&transfer->request_body, MAX_BODY);
+    csms_buf_init(&transfer->line, MAX_HEADER);
     csms_buf_span(&transfer->request_body, request->body);
     if (csms_buf_check(&transfer->request_body, "the request's body", err) ||
         build_headers(transfer, request, cred, err) ||
@@ -254,6 +249,7 @@ struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
         csms_transfer_free(transfer);
         return NULL;
     }
+    csms_buf_free(&transfer->line);
     return transfer;
 }
 
@@ -272,6 +268,7 @@ void csms_transfer_free(struct csms_transfer *transfer)
     curl_easy_cleanup(transfer->easy);
     free_headers(transfer->headers);
     csms_buf_free(&transfer->request_body);
+    csms_buf_free(&transfer->line);
     csms_buf_free(&transfer->head);
     csms_buf_free(&transfer->body);
     csms_origin_unref(transfer->origin);

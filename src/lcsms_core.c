@@ -215,7 +215,16 @@ static const luaL_Reg buffer_methods[] = {
     {NULL, NULL},
 };
 
+/* curl_version() -> text. libcurl's libraries read their configuration files
+ * for it, so it is not asked for at each start. */
+static int lcsms_curl_version(lua_State *L)
+{
+    lua_pushstring(L, curl_version());
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
+    {"curl_version", lcsms_curl_version},
     {"now", lcsms_now},
     {"time", lcsms_time},
     {"random", lcsms_random},
@@ -239,7 +248,5 @@ int luaopen_csms_core(lua_State *L)
     lcsms_open_file(L);
     lua_pushstring(L, CSMS_VERSION);
     lua_setfield(L, -2, "version");
-    lua_pushstring(L, curl_version());
-    lua_setfield(L, -2, "curl_version");
     return 1;
 }

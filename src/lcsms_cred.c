@@ -120,9 +120,14 @@ static int credential_redact(lua_State *L)
 {
     struct credential *self = check(L);
     struct csms_span text = lcsms_check_span(L, 2);
-    struct csms_buf *out = lcsms_new_buf(L, 4 * text.len + 16);
+    struct csms_buf *out = NULL;
     struct csms_err err;
 
+    if (self->cred && !csms_cred_occurs(self->cred, text)) {
+        lua_settop(L, 2);
+        return 1;
+    }
+    out = lcsms_new_buf(L, 4 * text.len + 16);
     if (!self->cred || csms_cred_redact(self->cred, text, out, &err))
         lua_pushliteral(L, "(text withheld: its credential is closed)");
     else

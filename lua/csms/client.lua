@@ -2,10 +2,12 @@
 -- A client: one endpoint, one source of credentials, and the operations on
 -- them. One call is: check, build, exchange, read.
 
+local lazy = require "csms.lazy"
+
 local api = require "csms.api"
 local arguments = require "csms.arguments"
 local auth = require "csms.auth"
-local batch = require "csms.batch"
+local batch = lazy "csms.batch"
 local budget = require "csms.budget"
 local configuration = require "csms.config"
 local core = require "csms.core"
@@ -13,9 +15,9 @@ local credentials = require "csms.credentials"
 local errors = require "csms.errors"
 local exchange = require "csms.exchange"
 local limiter = require "csms.limiter"
-local listing = require "csms.listing"
+local listing = lazy "csms.listing"
 local project = require "csms.project"
-local regions = require "csms.regions"
+local regions = lazy "csms.regions"
 local runtime = require "csms.runtime"
 local source = require "csms.credentials.source"
 
@@ -84,7 +86,9 @@ function M.new(config, how_to_wait)
         limiter = limiter.new(checked.rate, policy.cap),
         runtime = how_to_wait,
         emit = emit,
-        -- Transfers, as keys; weak, because nginx ends a handler without a word.
+        -- Coroutine -> its transfer, or false: the key stays, because a table whose
+        -- keys come and go is built anew all the time. Weak, because nginx ends a
+        -- handler without a word.
         in_flight = setmetatable({}, { __mode = "k" }),
         batches = 0,    -- that run
     }, Client)
@@ -112,7 +116,9 @@ end
 --- May be called again; every later call answers an error of kind "config".
 function Client:close()
     self:stop()
-    for transfer in pairs(self.in_flight) do transfer:cancel() end
+    for _, transfer in pairs(self.in_flight) do
+        if transfer then transfer:cancel() end
+    end
     if self.own_credentials then self.own_credentials:close() end
 end
 

@@ -6,30 +6,33 @@
 -- argument (csms.credentials.source), and a third result of get() tells a chain
 -- that the source has nothing to offer.
 
-local chain = require "csms.credentials.chain"
+local lazy = require "csms.lazy"
+
+local chain = lazy "csms.credentials.chain"
 local fixed = require "csms.credentials.fixed"
-local metadata = require "csms.credentials.metadata"
-local password = require "csms.credentials.password"
-local pod_identity = require "csms.credentials.pod_identity"
-local profile = require "csms.credentials.profile"
+local metadata = lazy "csms.credentials.metadata"
+local password = lazy "csms.credentials.password"
+local pod_identity = lazy "csms.credentials.pod_identity"
+local profile = lazy "csms.credentials.profile"
 
 local M = {
     static = fixed.static,
     token = fixed.token,
     env = fixed.env,
-    profile = profile.new,
-    metadata = metadata.new,
-    pod_identity = pod_identity.new,
-    password = password.new,
-    chain = chain.new,
+    profile = function(...) return profile.new(...) end,
+    metadata = function(...) return metadata.new(...) end,
+    pod_identity = function(...) return pod_identity.new(...) end,
+    password = function(...) return password.new(...) end,
+    chain = function(...) return chain.new(...) end,
 }
 
 --- What a client without `credentials` uses: env, profile, pod_identity,
 --- metadata, as the environment says now.
 function M.default(getenv)
+    local env = fixed.env(getenv)
+    if env.credential then return env end -- what the chain would choose
     return chain.new {
-        fixed.env(getenv), profile.new(nil, getenv), pod_identity.new(getenv),
-        metadata.new(getenv),
+        env, profile.new(nil, getenv), pod_identity.new(getenv), metadata.new(getenv),
     }
 end
 

@@ -151,7 +151,7 @@ end
 -- shorter than what is taken for one here.
 local function safe_text(text, credential)
     text = redact(text, credential)
-    if #text <= 40 and not text:find("[^%w-]") then return text end -- a plain id
+    if #text <= 40 and text:find("^[%w-]+$") then return text end -- a plain id
     text = without_blobs(text, 65536):gsub(("[%w_-]"):rep(41) .. "[%w_.-]*", "<...>")
     return printable(text, MAX_TEXT)
 end

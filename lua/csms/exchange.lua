@@ -2,12 +2,14 @@
 -- One operation on behalf of a client: build the request, send it signed, read
 -- the answer; csms.retry decides how often.
 
-local dates = require "csms.dates"
+local lazy = require "csms.lazy"
+
+local dates = lazy "csms.dates"
 local errors = require "csms.errors"
 local events = require "csms.events"
 local json = require "csms.json"
 local retry = require "csms.retry"
-local throttling = require "csms.throttling"
+local throttling = lazy "csms.throttling"
 local wire = require "csms.wire"
 
 local M = {}
@@ -71,10 +73,11 @@ local function send(client, call)
     if not transfer then return nil, err end
     call.attempts = call.attempts + 1
     call.counts.requests = call.counts.requests + 1
-    client.in_flight[transfer] = true
+    local here = coroutine.running() or client -- LuaJIT's main one has no name
+    client.in_flight[here] = transfer
     local answer, result
     answer, err = wire.receive(runtime, transfer)
-    client.in_flight[transfer] = nil
+    client.in_flight[here] = false
     if answer then result, err = interpret(call.entry, answer, call.credential) end
     note_facts(client, call, transfer, answer, err)
     transfer:close()

@@ -7,17 +7,19 @@
 -- Requiring it does no I/O and reads no environment. Every operation is a
 -- method of a client (csms.new) and, on the default client, a function here.
 
+local lazy = require "csms.lazy"
+
 local api = require "csms.api"
 local arguments = require "csms.arguments"
-local blob = require "csms.blob"
-local client = require "csms.client"
+local blob = lazy "csms.blob"
+local client = lazy "csms.client"
 local core = require "csms.core"
 local credentials = require "csms.credentials"
 
 local M = {
     _VERSION = core.version,
     credentials = credentials,
-    inspect = blob.inspect,
+    inspect = function(...) return blob.inspect(...) end,
 }
 
 local default -- the default client

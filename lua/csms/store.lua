@@ -213,6 +213,19 @@ local function find(dir, project, name, at)
         { project = project, name = name })
 end
 
+-- The blob, its data and its digest; or nil and the error. `again`: for itself.
+local function find_and_read(dir, project, name, at, again)
+    local blob, err = find(dir, project, name, at)
+    if not blob then return nil, err end
+    local data, digest = blobs.read(dir, blob)
+    if data then return blob, data, digest end
+    -- Pruned since it was listed: there is another one.
+    if digest.code == "ENOENT" and not again then
+        return find_and_read(dir, project, name, at, true)
+    end
+    return nil, digest
+end
+
 --- The newest backup of a secret, or the newest one not younger than `at`: the
 --- blob, {file, sha256, bytes, saved_at, run, endpoint, region, kms_key_id}; or nil
 --- and the error (kind "not_found"; "storage" with the code "damaged").
@@ -224,11 +237,8 @@ function Store:read(project, name, at)
     expect("string", 3, "at", at, true)
     local dir, err = reading(self)
     if not dir then return nil, err end
-    local blob
-    blob, err = find(dir, project, name, at)
-    if not blob then return nil, err end
-    local data, digest = blobs.read(dir, blob)
-    if not data then return nil, digest end
+    local blob, data, digest = find_and_read(dir, project, name, at)
+    if not blob then return nil, data end
     local run, header, line = runs.of_blob(dir, blob.file, blob.stamp, self.cache)
     if not run and header then return nil, header end
     return data, {

@@ -23,6 +23,15 @@ function M.failure(kind, result, err)
     return err
 end
 
+--- How many transfers a client knows to be in flight.
+function M.in_flight(client)
+    local count = 0
+    for _, transfer in pairs(client.in_flight) do
+        if transfer then count = count + 1 end
+    end
+    return count
+end
+
 --- The results of fn(...), after the seconds that it took.
 function M.timed(fn, ...)
     local now = require("socket").gettime

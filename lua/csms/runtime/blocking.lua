@@ -70,7 +70,9 @@ end
 local function cancel_group(self, group)
     if group.cancelled then return end
     group.cancelled = true
-    for transfer in pairs(group.transfers) do transfer:cancel() end
+    for _, transfer in pairs(group.transfers) do
+        if transfer then transfer:cancel() end
+    end
     for inner in pairs(group.inner) do cancel_group(self, inner) end
     for co in pairs(self.sleeping) do
         if self.groups[co] == group then wake(self, co) end
@@ -142,12 +144,12 @@ function Runtime:await(transfer)
         return
     end
     if group.cancelled then transfer:cancel() end
-    group.transfers[transfer] = true
+    group.transfers[co] = transfer
     while not transfer:done() do
         self.waiting[transfer:id()] = co
         coroutine.yield()
     end
-    group.transfers[transfer] = nil
+    group.transfers[co] = false -- the key stays: see csms.client
 end
 
 --- Waits. Returns false where the wait was cut short, because the work that it

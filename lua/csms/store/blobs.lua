@@ -83,16 +83,19 @@ function M.read(dir, blob)
 end
 
 --- The newest blob that is whole, and its data and digest; nil where there is
---- none; or nil and the error.
-function M.newest_good(dir, folder)
+--- none; or nil and the error. `again`: for itself.
+function M.newest_good(dir, folder, again)
     local blobs, err = M.of_folder(dir, folder)
     if not blobs then return nil, err end
+    local gone = false
     for _, blob in ipairs(blobs) do
         local data, digest = M.read(dir, blob)
         if data then return blob, data, digest end
-        -- One that is gone was pruned since it was listed.
+        gone = gone or digest.code == "ENOENT"
         if digest.code ~= "damaged" and digest.code ~= "ENOENT" then return nil, digest end
     end
+    -- Saved and pruned since they were listed: there is a younger one.
+    if gone and not again then return M.newest_good(dir, folder, true) end
 end
 
 return M

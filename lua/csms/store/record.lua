@@ -49,11 +49,15 @@ end
 function M.read(text)
     local record = { lines = {}, whole = 0 }
     local number = 0
-    for line in text:gmatch("([^\n]*)\n") do
-        number = number + 1
-        record.whole = record.whole + #line + 1
-        add(record, decode(line), number)
-    end
+    repeat
+        -- A pattern would take quadratic time where there is no line's end.
+        local stop = text:find("\n", record.whole + 1, true)
+        if stop then
+            number = number + 1
+            add(record, decode(text:sub(record.whole + 1, stop - 1)), number)
+            record.whole = stop
+        end
+    until not stop
     return record
 end
 

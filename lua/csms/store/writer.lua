@@ -81,6 +81,14 @@ end
 
 -- ---- blobs ------------------------------------------------------------------
 
+-- The time, or a millisecond after the blob before: the order of their names is the
+-- order in which they came.
+local function next_time(self)
+    local millis = math.floor(core.time() * 1000)
+    self.millis = math.max(millis, (self.millis or 0) + 1)
+    return (self.millis + 0.5) / 1000
+end
+
 --- Writes a blob to a temporary file: true, or nil and the error. Once it is
 --- durable, which is when its group is, done({file, sha256, bytes}) is called, or
 --- done(nil, err). facts: request_id, state, kms_key_id, update_time.
@@ -91,7 +99,7 @@ function Writer:stage(project, name, blob, facts, done)
     local item = {
         project = project, name = name, facts = facts, done = done, folder = folder,
         temporary = paths.temporary(folder),
-        file = folder .. "/" .. paths.blob(core.time(), digest),
+        file = folder .. "/" .. paths.blob(next_time(self), digest),
         sha256 = digest, bytes = #blob,
     }
     local good

@@ -1,0 +1,343 @@
+-- run.lua [quick]: what the library takes beside a C program on libcurl, other tools, and what an
+-- algorithm cannot do without. All rows are measured in this run against one local server, in
+-- turns, with medians; ratios are the result, absolute times are the machine's. Needs what
+-- `make bench` installs and builds; BUILD names the folder of the build.
+
+local instructions = require "spec.bench.instructions"
+local nginx = require "spec.support.nginx"
+local server_of = require "spec.bench.server"
+
+local quick = arg[1] == "quick"
+local ROUNDS = quick and 3 or 5
+local BATCH, CALLS, COLD = 5000, quick and 1000 or 3000, quick and 10 or 30
+
+local build = os.getenv "BUILD" or ".build"
+local programs = build .. "/bench"
+local output_of, quote = nginx.output_of, nginx.quote
+local server
+
+local function run(command)
+    local pipe = assert(io.popen(command))
+    local text = pipe:read "*a"
+    assert(pipe:close(), "this failed: " .. command)
+    return text
+end
+
+-- ---- programs ---------------------------------------------------------------
+
+local WRAPPED = { "malloc", "calloc", "realloc", "CRYPTO_malloc", "CRYPTO_zalloc",
+    "CRYPTO_clear_realloc" }
+
+local function compile(name, objects, libraries, more)
+    local paths = {}
+    for _, object in ipairs(objects) do
+        paths[#paths + 1] = build .. "/engine/" .. object .. ".o"
+    end
+    run(("cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wconversion -Werror -Isrc "
+        .. "-o %s/%s spec/bench/%s.c %s $(pkg-config --cflags --libs %s) %s"):format(programs, name,
+        name, table.concat(paths, " "), libraries, more or ""))
+end
+
+local function compile_all()
+    local signature = { "csms_sign", "csms_encode", "csms_buf", "csms_err" }
+    run("mkdir -p " .. programs)
+    compile("client", signature, "libcurl libcrypto lua5.4")
+    compile("signing", signature, "libcrypto", "-Wl,--wrap=" .. table.concat(WRAPPED, ",--wrap="))
+    compile("spawn", {}, "libcurl")
+end
+
+-- The official SDK's core, as spec/signers has it.
+local function install_sdk()
+    run [[
+        installed=.build/signers package=spec/signers/package.json
+        mkdir -p $installed
+        if ! cmp -s $package $installed/installed.json; then
+            cp $package $installed/package.json
+            npm install --prefix $installed --silent --no-audit --no-fund --ignore-scripts >&2
+            cp $package $installed/installed.json
+        fi]]
+end
+
+-- ---- measuring --------------------------------------------------------------
+
+local function median(values)
+    table.sort(values)
+    return values[math.floor(#values / 2) + 1]
+end
+
+local function shuffled(list)
+    local copy = { table.unpack(list) }
+    for index = #copy, 2, -1 do
+        local other = math.random(index)
+        copy[index], copy[other] = copy[other], copy[index]
+    end
+    return copy
+end
+
+local function numbers_of(text)
+    local numbers = {}
+    for number in text:gmatch "[%d.]+" do numbers[#numbers + 1] = tonumber(number) end
+    return numbers
+end
+
+-- Runs each candidate once a round, in random order: name -> medians of the
+-- numbers that it gives.
+local function in_turns(candidates)
+    local names, seen, result = {}, {}, {}
+    for name in pairs(candidates) do
+        names[#names + 1], seen[name] = name, {}
+    end
+    table.sort(names)
+    for _ = 1, ROUNDS do
+        for _, name in ipairs(shuffled(names)) do
+            for index, number in ipairs(candidates[name]()) do
+                seen[name][index] = seen[name][index] or {}
+                table.insert(seen[name][index], number)
+            end
+        end
+    end
+    for name, lists in pairs(seen) do
+        result[name] = {}
+        for index, list in ipairs(lists) do result[name][index] = median(list) end
+    end
+    return result
+end
+
+local function program(command, project, url)
+    return function()
+        return numbers_of(run(server:environment(project, url) .. command))
+    end
+end
+
+local function backup_url(name)
+    return ("%s/v1/%s/secrets/%s/backup"):format(server.fast, server_of.SMALL, name)
+end
+
+-- The headers of a signed request, for tools that do not sign.
+local HEADERS = {
+    "Content-Type: application/json", "X-Sdk-Date: 20261121T160000Z",
+    "X-Project-Id: " .. server_of.SMALL, "Authorization: SDK-HMAC-SHA256 Access=AKIDBENCHMARK012345"
+    .. "6, SignedHeaders=content-type;host;x-project-id;x-sdk-date, Signature=" .. ("0"):rep(64),
+}
+
+local function header_options()
+    local options = {}
+    for _, header in ipairs(HEADERS) do options[#options + 1] = "-H " .. quote(header) end
+    return table.concat(options, " ")
+end
+
+-- Seconds and, as last number, requests a second.
+local function h2load(options, count)
+    return function()
+        local text = run(("h2load -n %d %s -H ':method: POST' %s %s"):format(count, options,
+            header_options(), quote(backup_url "secret-0001")))
+        local amount, unit = text:match "finished in ([%d.]+)(%a+)"
+        assert(text:find(count .. " succeeded", 1, true), text)
+        return { tonumber(amount) * (unit == "ms" and 1e-3 or unit == "us" and 1e-6 or 1) }
+    end
+end
+
+local function curl()
+    return ("curl -sS --no-progress-meter -o /dev/null --cacert %s -X POST %s ")
+        :format(server.ca_file, header_options())
+end
+
+-- ---- the table --------------------------------------------------------------
+
+local missed = 0
+
+-- A row that cannot be measured does not end the others.
+local function try(part)
+    local good, problem = pcall(part)
+    if good then return end
+    missed = missed + 1
+    print("  not measured: " .. tostring(problem))
+end
+
+local function section(text)
+    print("\n" .. text)
+end
+
+-- target: the most (or with `at_least` the least) that is promised, or nil.
+local function row(text, value, format, target, at_least)
+    local verdict = ""
+    if target then
+        local met = value <= target
+        if at_least then met = value >= target end
+        if not met then missed = missed + 1 end
+        verdict = ("%s %-5g %s"):format(at_least and ">=" or "<=", target,
+            met and "met" or "MISSED")
+    end
+    print((("  %-58s " .. format .. "  %s"):format(text, value, verdict):gsub("%s+$", "")))
+    io.stdout:flush()
+end
+
+local function aside(text, ...)
+    print(("    " .. text):format(...))
+end
+
+local function per_call(seconds, count)
+    return seconds / count * 1e6
+end
+
+-- ---- rows 1, 2, 3 and 5 -----------------------------------------------------
+
+local function show_batch(seen, version, name)
+    local ours = seen["library " .. version][1]
+    local dressed, bare = seen["dressed " .. version][1], seen["bare " .. version][1]
+    section(("Batch of %d, %s: throughput as a share of"):format(BATCH, name))
+    row("the dressed C program's", dressed / ours, "%6.2f", 0.9, true)
+    row("the same in CPU time", seen["dressed " .. version][2] / seen["library " .. version][2],
+        "%6.2f")
+    row("the bare C program's", bare / ours, "%6.2f", 0.8, true)
+    row("h2load's (the server's ceiling)", seen["h2load " .. version][1] / ours, "%6.2f")
+    aside("us a backup: library %.0f, dressed %.0f, bare %.0f, h2load %.0f",
+        per_call(ours, BATCH), per_call(dressed, BATCH), per_call(bare, BATCH),
+        per_call(seen["h2load " .. version][1], BATCH))
+end
+
+local function show_single(seen)
+    section "One call after another on a warm connection: time a call, in times"
+    row("the dressed C program's", seen["library single"][1] / seen["dressed single"][1],
+        "%6.2f", 1.10)
+    row("the same in CPU time", seen["library single"][2] / seen["dressed single"][2], "%6.2f")
+    aside("us a call: library %.0f, dressed %.0f", per_call(seen["library single"][1], CALLS),
+        per_call(seen["dressed single"][1], CALLS))
+end
+
+local function show_peers(seen)
+    section "Others on the same work: their time, in times ours"
+    row("Node SDK core, 64 at once (ours: the batch)", seen.node[1] / seen["library 2"][1],
+        "%6.2f", 15, true)
+    row("the same in CPU time", seen.node[2] / seen["library 2"][2], "%6.2f")
+    row("lua-curl and luaossl (LuaJIT), one after another",
+        seen["lua-curl"][1] / seen["library single"][1], "%6.2f", 1, true)
+    row("the same against our batch",
+        seen["lua-curl"][1] / CALLS * BATCH / seen["library 2"][1], "%6.2f", 1, true)
+    row("curl --parallel, whole process, fixed headers, no JSON",
+        seen.curl[1] / seen["library 2"][1], "%6.2f", 1, true)
+end
+
+local function throughput()
+    local client, library = programs .. "/client ", "lua5.4 spec/bench/library.lua "
+    local spawn = programs .. "/spawn 1 -- "
+    local seen = in_turns {
+        ["h2load 2"] = h2load("-c1 -m64", BATCH),
+        ["h2load 1.1"] = h2load("--h1 -c16 -m1", BATCH),
+        ["bare 2"] = program(client .. "bare 2 64 " .. BATCH),
+        ["bare 1.1"] = program(client .. "bare 1.1 16 " .. BATCH),
+        ["dressed 2"] = program(client .. "dressed 2 64 " .. BATCH),
+        ["dressed 1.1"] = program(client .. "dressed 1.1 16 " .. BATCH),
+        ["library 2"] = program(library .. "batch 2 64 " .. BATCH),
+        ["library 1.1"] = program(library .. "batch 1.1 16 " .. BATCH),
+        ["dressed single"] = program(client .. "dressed 2 1 " .. CALLS),
+        ["library single"] = program(library .. "single " .. CALLS),
+        ["lua-curl"] = program("env -u LUA_PATH -u LUA_CPATH luajit spec/bench/lua_curl.lua "
+            .. CALLS),
+        node = program(("NODE_EXTRA_CA_CERTS=%s NODE_PATH=.build/signers/node_modules "
+            .. "node spec/bench/node_sdk.js 64 %d"):format(server.ca_file, BATCH)),
+        curl = program(spawn .. curl() .. "--parallel --parallel-max 64 "
+            .. quote(backup_url "secret-[0001-5000]")),
+    }
+    show_batch(seen, "2", "64 at once on one HTTP/2 connection")
+    show_batch(seen, "1.1", "16 connections of HTTP/1.1")
+    show_single(seen)
+    show_peers(seen)
+end
+
+-- ---- row 4 ------------------------------------------------------------------
+
+local function cold()
+    local commands = {
+        "lua5.4 -e 'assert(require\"csms\".backup(nil, \"secret-0001\"))'",
+        curl() .. quote(backup_url "secret-0001"),
+        "lua5.4 -e 'require \"csms\"'",
+        "lua5.4 -e 'assert(package.loadlib(\"libcurl.so.4\", \"*\"))'",
+    }
+    local numbers = program(("%s/spawn %d -- %s"):format(programs, COLD,
+        table.concat(commands, " -- ")))()
+    local function of(command, what) return numbers[3 * (command - 1) + what] end
+    section("Cold: whole processes, medians of " .. COLD .. " turns")
+    row("backup of one secret, wall time in times curl's", of(1, 1) / of(2, 1), "%6.2f", 1.10)
+    row("the same in CPU time", of(1, 2) / of(2, 2), "%6.2f")
+    row("its peak memory in times curl's", of(1, 3) / of(2, 3), "%6.2f", 1.2)
+    row("require \"csms\", ms over loading libcurl", (of(3, 1) - of(4, 1)) * 1000, "%6.2f", 2)
+    aside("ms: backup %.1f, curl %.1f, require %.1f, libcurl alone %.1f; KiB: backup %d, curl %d",
+        of(1, 1) * 1000, of(2, 1) * 1000, of(3, 1) * 1000, of(4, 1) * 1000, of(1, 3), of(2, 3))
+end
+
+-- ---- row 6 ------------------------------------------------------------------
+
+local function signing()
+    local seen = numbers_of(run(("%s/signing %d %d"):format(programs, quick and 5 or 11, 20000)))
+    section(("Signing a backup: %d SHA-256 blocks"):format(seen[1]))
+    row("time in times that of the blocks in one digest", seen[2] / seen[3], "%6.2f", 4)
+    row("in times that of digests of the same four messages", seen[2] / seen[4], "%6.2f")
+    row("allocations of ours in all calls after the first", seen[5], "%6d", 0)
+    aside("ns: signature %.0f, blocks %.0f, four digests %.0f", seen[2], seen[3], seen[4])
+end
+
+-- ---- row 7 ------------------------------------------------------------------
+
+local function many()
+    local seen = in_turns {
+        all = program("lua5.4 spec/bench/library.lua all 64", server_of.LARGE),
+    }
+    section "100,000 secrets through backup_all with on_result"
+    row("peak resident memory, MiB", seen.all[2] / 1024, "%6.1f", 32)
+    row("the last 10,000 in times the first 10,000", seen.all[4] / seen.all[3], "%6.2f", 1.1)
+    aside("s: all %.1f, first 10,000 %.2f, last 10,000 %.2f", seen.all[1], seen.all[3], seen.all[4])
+end
+
+-- ---- row 8 ------------------------------------------------------------------
+
+-- Durable where the checkout is, not in a /tmp that may be memory.
+local function to_disk()
+    section(("csms backup --all of %d secrets to disk, answers after 20 ms"):format(BATCH))
+    if not io.open "lua/csms/cli.lua" then return aside "there is no csms command yet" end
+    local dir = build .. "/bench/store"
+    local spawn = programs .. "/spawn 1 -- "
+    local store = program(spawn .. "lua5.4 lua/csms/cli.lua backup --all --rate 0 --concurrency 64 "
+        .. "--quiet -o " .. dir, nil, server.slow)
+    local seen = in_turns {
+        store = function()
+            run("rm -rf " .. dir)
+            local numbers = store()
+            local count = tonumber(output_of("find " .. dir .. " -name '*.blob' | wc -l"))
+            assert(count == BATCH, count .. " blobs in the store")
+            return numbers
+        end,
+        none = program(spawn .. "lua5.4 spec/bench/library.lua all 64", nil, server.slow),
+    }
+    run("rm -rf " .. dir)
+    row("wall time in times the same batch without a store", seen.store[1] / seen.none[1],
+        "%6.2f", 1.5)
+    aside("s: with a store %.2f, without %.2f; CPU s: %.2f and %.2f", seen.store[1], seen.none[1],
+        seen.store[2], seen.none[2])
+end
+
+-- ---- row 9 ------------------------------------------------------------------
+
+local function count_instructions()
+    section "Instructions a call, our own objects, against spec/bench/instructions.json"
+    local result, reason = instructions.compare(server)
+    if not result then return aside("%s", reason) end
+    for _, item in ipairs(result) do
+        row(item.name, item.ratio, "%6.3f", 1 + instructions.TOLERANCE)
+    end
+end
+
+math.randomseed(os.time())
+compile_all()
+install_sdk()
+server = server_of.start()
+local good, problem = pcall(function()
+    print(("Ratios; medians of %d rounds, candidates in random turns"):format(ROUNDS))
+    for _, part in ipairs { throughput, cold, signing, many, to_disk, count_instructions } do
+        try(part)
+    end
+    print(("\n%d missed"):format(missed))
+end)
+server:stop()
+if not good then io.stderr:write(tostring(problem), "\n") end
+os.exit(good)
