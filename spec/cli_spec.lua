@@ -262,7 +262,7 @@ describe("an exit code", function()
             local command = cli.command({ "list", "--json" }, emu.env)
                 :gsub("^env ", "%0--" .. signal .. "-signal=PIPE ")
                 :gsub("(default%-signal=INT,TERM),PIPE", "%1")
-            os.execute(("{ %s; echo $? >%s; } | (exec <&-; sleep 2)"):format(command, status))
+            os.execute(("{ %s 2>&-; echo $? >%s; } | (exec <&-; sleep 2)"):format(command, status))
             assert.matches("^[1-9]", files.read(status))
         end
         os.remove(status)

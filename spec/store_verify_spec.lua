@@ -427,7 +427,7 @@ describe("verify()", function()
 
     it("changes nothing", function()
         make()
-        folders.write(path_of ".tmp-00ff", "x")
+        folders.write(path_of ".tmp-0123456789abcdef", "x")
         assert(store:save(PROJECT, "one", "blob"))
         local before = folders.snapshot(root)
         for _ = 1, 3 do assert(store:verify()) end

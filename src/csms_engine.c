@@ -103,8 +103,14 @@ static void forget_engine(void)
 
 static CURLcode init_code = CURLE_FAILED_INIT;
 
+/* Before 8.1.0 libcurl keeps a pointer to the last header of a handle's last
+ * answer, and writes there where the handle's next answer begins with a folded
+ * line (curl/curl#11101). */
+static bool can_reuse;
+
 static void init_process(void)
 {
+    can_reuse = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
     init_code = curl_global_init(CURL_GLOBAL_DEFAULT);
     if (init_code == CURLE_OK &&
         pthread_atfork(csms_engine_lock, csms_engine_unlock, forget_engine))
@@ -168,7 +174,7 @@ static void wait_for_news(double timeout)
 static void keep_easy(CURL *easy)
 {
     csms_engine_lock();
-    if (engine.idle_count < MAX_IDLE) {
+    if (can_reuse && engine.idle_count < MAX_IDLE) {
         engine.idle[engine.idle_count++] = easy;
         easy = NULL;
     }

@@ -39,6 +39,7 @@ static const struct trouble {
     {EDQUOT, "EDQUOT", "the disk quota is used up; free some space"},
     {EEXIST, "EEXIST", "it exists already"},
     {EFBIG, "EFBIG", "it would be too large; is there a limit (ulimit -f)?"},
+    {EINTR, "EINTR", NULL},
     {EINVAL, "EINVAL", NULL},
     {EIO, "EIO", "the device failed; look into the system's log"},
     {EISDIR, "EISDIR", "it is a directory"},

@@ -44,6 +44,15 @@ static int bad_endpoint(struct csms_err *err, const char *text, const char *why)
                         text, why);
 }
 
+/* What a Host header holds as it stands: libcurl would send another name in a
+ * form of its own (IDNA, escapes), which would not be the one that is signed. */
+static bool is_plain_host(const char *host)
+{
+    return host[strspn(host, "abcdefghijklmnopqrstuvwxyz"
+                             "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]")] ==
+           '\0';
+}
+
 /* Nothing but scheme, host and port may be in it: the rest is the API's. */
 static int parse_url(const char *text, struct url_parts *parts,
                      struct csms_err *err)
@@ -69,6 +78,12 @@ static int parse_url(const char *text, struct url_parts *parts,
         curl_url_get(url, CURLUPART_PATH, &parts->path, 0) != CURLUE_OK ||
         !parts->scheme || !parts->host || !parts->path) {
         bad_endpoint(err, text, "is not a URL");
+        goto out;
+    }
+    if (!is_plain_host(parts->host)) {
+        bad_endpoint(err, text,
+                     "has a host that is no plain name (an international one "
+                     "starts with xn--)");
         goto out;
     }
     /* No port is no fault: it leaves the pointer NULL. */

@@ -18,16 +18,17 @@
 
 /* ---- what goes out ---------------------------------------------------- */
 
-/* A value with a line break would be a second header (CWE-113). */
+/* A value with a line break would be a second header (CWE-113), and libcurl
+ * takes more characters for blanks than the signature does. */
 static int check_value(const struct csms_header *header, struct csms_err *err)
 {
     for (size_t i = 0; i < header->value.len; i++) {
-        char c = header->value.data[i];
+        unsigned char c = (unsigned char)header->value.data[i];
 
-        if (c == '\r' || c == '\n' || c == '\0')
+        if ((c < ' ' && c != '\t') || c == 0x7f)
             return csms_err_set(err, CSMS_ARGUMENT,
-                                "the value of header %.*s holds a CR, LF or "
-                                "NUL",
+                                "the value of header %.*s holds a control "
+                                "character",
                                 (int)header->name.len, header->name.data);
     }
     return 0;
@@ -36,6 +37,7 @@ static int check_value(const struct csms_header *header, struct csms_err *err)
 static int add_header(struct csms_transfer *transfer,
                       const struct csms_header *header, struct csms_err *err)
 {
+    struct csms_span value = csms_span_trim(header->value);
     struct curl_slist *list = NULL;
     struct csms_buf *line = &transfer->line;
 
@@ -43,9 +45,10 @@ static int add_header(struct csms_transfer *transfer,
         return -1;
     csms_buf_reset(line);
     csms_buf_span(line, header->name);
-    /* libcurl's way to send an empty value: "Name;" (CURLOPT_HTTPHEADER) */
-    csms_buf_text(line, header->value.len > 0 ? ": " : ";");
-    csms_buf_span(line, header->value);
+    /* libcurl's way to send an empty value: "Name;" (CURLOPT_HTTPHEADER). It
+     * leaves out a header whose value is blank, so blanks go first. */
+    csms_buf_text(line, value.len > 0 ? ": " : ";");
+    csms_buf_span(line, value);
     if (csms_buf_check(line, "a header", err))
         return -1;
     list = curl_slist_append(transfer->headers, line->data);

@@ -33,9 +33,9 @@ local function ask(self, refused, ends_at)
     if credential and not core.credential.is_open(credential) then
         credential, err = nil, "it is no open credential; return csms.credentials.static{...}:get()"
     end
-    if not credential then return nil, err end
+    if not credential or credential == self.last then return credential, err end
     local last = core.credential.is_open(self.last) and self.last
-    if last and last ~= credential then
+    if last then
         -- A provider may make the same keys anew at each call.
         if last:same(credential) then return last end
         self.context.emit { event = "renewed" }

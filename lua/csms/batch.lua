@@ -6,6 +6,7 @@ local api = require "csms.api"
 local arguments = require "csms.arguments"
 local errors = require "csms.errors"
 local exchange = require "csms.exchange"
+local globs = require "csms.globs"
 local listing = require "csms.listing"
 
 local M = {}
@@ -163,32 +164,12 @@ function M.many(client, job, names)
     end)
 end
 
--- A shell glob (* and ?) as a Lua pattern.
-local function pattern_of(glob)
-    local escaped = glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
-    return "^" .. escaped .. "$"
-end
-
-local function matcher(match)
-    if not match then return function() return true end end
-    local patterns = {}
-    for _, glob in ipairs(type(match) == "table" and match or { match }) do
-        patterns[#patterns + 1] = pattern_of(glob)
-    end
-    return function(name)
-        for _, pattern in ipairs(patterns) do
-            if name:find(pattern) then return true end
-        end
-        return false
-    end
-end
-
 -- Takes the secrets of a page that are asked for. Their names are the
 -- service's own, so a bad one fails by itself.
 local function take_page(batch, page, matches, queue)
     for _, secret in ipairs(page) do
         local name = secret.name
-        if matches(name) then
+        if matches(name, secret) then
             queue.last = queue.last + 1
             queue[queue.last] = {
                 name = name, listed = true, state = secret.state,
@@ -203,7 +184,7 @@ end
 --- and the error where the first page failed.
 function M.all(client, job)
     local batch = start(client, job)
-    local matches = matcher(job.match)
+    local matches = globs.matcher(job.match)
     local queue = { first = 1, last = 0 }
     local pages = listing.pages(client, {
         operation = "list", project = job.project, timeout = job.timeout, retry = job.retry,

@@ -11,6 +11,8 @@ local M = {}
 
 local MARKER = "CloudSecretManagementBackupV1"
 local PARTS = { "header", "encrypted key", "iv", "ciphertext", "tag" }
+local MAX_HEADER = 4096 -- characters; the service's has 119
+local MAX_FIELD = 200
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 -- RFC 4648, 5, without padding; nil where it is not.
@@ -30,9 +32,13 @@ local function decode_base64url(text)
     return table.concat(bytes)
 end
 
+-- The parts, one more than there should be at most.
 local function split(text)
     local parts = {}
-    for part in (text .. "."):gmatch("([^.]*)%.") do parts[#parts + 1] = part end
+    for part in (text .. "."):gmatch("([^.]*)%.") do
+        parts[#parts + 1] = part
+        if #parts > #PARTS then break end
+    end
     return parts
 end
 
@@ -61,11 +67,27 @@ local function check_lengths(lengths, header, problems)
     end
 end
 
+-- Whoever made the blob wrote this: only text that can be shown is taken.
+local function read_field(header, name, problems)
+    local value = header[name]
+    if type(value) == "string" and #value <= MAX_FIELD and not value:find("%c") then
+        return value
+    end
+    if value ~= nil then
+        problems[#problems + 1] = "the header's " .. name .. " is no text on one line"
+    end
+end
+
 local function read_header(text, problems)
-    local header = json.decode(decode_base64url(text) or "")
-    if type(header) == "table" then return header end
-    problems[#problems + 1] = "the header is not JSON in base64url"
-    return {}
+    local header = #text <= MAX_HEADER and json.decode(decode_base64url(text) or "")
+    if type(header) ~= "table" then
+        problems[#problems + 1] = "the header is not JSON in base64url"
+        return {}
+    end
+    return {
+        kid = read_field(header, "kid", problems), enc = read_field(header, "enc", problems),
+        alg = read_field(header, "alg", problems),
+    }
 end
 
 local function check_parts(parts, problems)
@@ -81,7 +103,7 @@ local function check_parts(parts, problems)
         end
     end
     if #parts > #PARTS then
-        problems[#problems + 1] = ("it has %d parts, not %d"):format(#parts, #PARTS)
+        problems[#problems + 1] = ("it has more than %d parts"):format(#PARTS)
     end
     return lengths
 end

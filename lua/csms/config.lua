@@ -96,9 +96,11 @@ local BATCH = with(CALL, {
 })
 
 local function globs(value)
-    if type(value) == "string" then return true end
+    if type(value) == "string" or type(value) == "function" then return true end
     for _, glob in ipairs(type(value) == "table" and value or { false }) do
-        if type(glob) ~= "string" then return false, "must be a glob or a list of globs" end
+        if type(glob) ~= "string" then
+            return false, "must be a glob, a list of globs, or a function"
+        end
     end
     return true
 end

@@ -9,11 +9,18 @@ local M = {}
 
 local Error = { __name = "csms.error" }
 
+-- The first `max` bytes, or up to three fewer where that is within a character
+-- of UTF-8. By steps: a pattern that ends in $ takes quadratic time.
+local function cut(text, max)
+    local last = max
+    while last > max - 3 and text:find("^[\128-\191]", last + 1) do last = last - 1 end
+    return text:sub(1, last)
+end
+
 -- Printable, on one line and not too long, whoever the text is from.
 local function printable(text, max)
     text = text:gsub("%c+", " ")
-    if #text <= max then return text end
-    return text:sub(1, max):gsub("[\128-\255]*$", "") .. "..."
+    return #text <= max and text or cut(text, max) .. "..."
 end
 
 --- One line, without secrets: what happened, then what tells it apart.
@@ -43,8 +50,11 @@ function M.new(kind, message, fields)
     return setmetatable(err, Error)
 end
 
---- The plain table that the C core fails with, as an error.
+--- The plain table that the C core fails with, as an error. It may quote a path
+--- or an endpoint of the environment.
 function M.from_core(plain)
+    plain.message = printable(plain.message, MAX_MESSAGE)
+    plain.cause = plain.cause and printable(plain.cause, MAX_MESSAGE)
     plain.attempts = 0
     return setmetatable(plain, Error)
 end
@@ -117,14 +127,16 @@ end
 -- What a person can use of an answer that is no JSON: HTML of a proxy, mostly.
 -- Cut first: the patterns take quadratic time where tags are never closed.
 local function plain_text(body)
-    local text = body:sub(1, 2048):gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " ")
+    local text = cut(body, 2048):gsub("<[sS][tT][yY][lL][eE].-</[sS][tT][yY][lL][eE]>", " ")
     text = text:gsub("<[^>]*>", " "):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
     return text ~= "" and text or nil
 end
 
 --- Reads an error body of any of the seven shapes: code, message, request_id
 --- and policy (the encoded authorization message), each or nil.
-function M.read_body(body)
+-- credential: what was sent, or nil; its keys go first, before anything is cut.
+function M.read_body(body, credential)
+    if credential then body = credential:redact(body) end
     local value = json.decode(body)
     if type(value) ~= "table" then
         return { message = plain_text(body) }
@@ -147,12 +159,12 @@ local function without_blobs(text, max)
     return printable((text:gsub("%)?CloudSecretManagementBackup%S*", "<blob>")), max)
 end
 
--- A server may repeat what it was sent; so no part of a blob either. Ids are
--- shorter than what is taken for one here.
+-- A server may repeat what it was sent; so no part of a blob or a token either.
+-- Ids are shorter than what is taken for one here.
 local function safe_text(text, credential)
     text = redact(text, credential)
     if #text <= 40 and text:find("^[%w-]+$") then return text end -- a plain id
-    text = without_blobs(text, 65536):gsub(("[%w_-]"):rep(41) .. "[%w_.-]*", "<...>")
+    text = without_blobs(text, 65536):gsub(("[%w_+-]"):rep(41) .. "[%w_.+-]*", "<...>")
     return printable(text, MAX_TEXT)
 end
 
@@ -185,7 +197,7 @@ local DEFAULT_TEXT = {
 -- answer: {status, body, header = function(name)}; credential: what it was sent
 -- with, or nil, to keep its keys out of the text.
 function M.from_answer(operation, answer, credential)
-    local found = M.read_body(answer.body)
+    local found = M.read_body(answer.body, credential)
     local kind = kind_of(answer.status, found.code)
     local text = safe_text(found.message or DEFAULT_TEXT[kind], credential)
     local hint = HINT[kind] and HINT[kind](operation, answer.status, found.code)

@@ -38,10 +38,13 @@ local AUTHENTICATED = { not_found = true, state = true, denied = true, rejected 
 
 -- Leaves in the call what retry and auth need to know of this attempt.
 local function note_facts(client, call, transfer, answer, err)
-    local port = transfer:port()
-    call.sent = transfer:sent()
-    call.died_port = err and err.kind == "network" and port ~= 0 and port or nil
-    if not answer then return end
+    if not answer then
+        local port = transfer:port()
+        call.sent = transfer:sent()
+        call.died_port = err.kind == "network" and port ~= 0 and port or nil
+        return
+    end
+    call.sent, call.died_port = true, nil
     call.request_id = err and err.request_id or errors.request_id(answer, nil, call.credential)
     if err and err.kind == "throttled" then
         call.stated = throttling.read(answer.header, err.message, client.runtime.time())
@@ -63,9 +66,8 @@ end
 
 -- ---- one attempt ----------------------------------------------------------
 
-local function send(client, call)
+local function send(client, call, started)
     local runtime = client.runtime
-    local started = runtime.now()
     call.request.time = runtime.time() + client.auth.offset
     call.request_id, call.sent = nil, false
     local transfer, err = wire.submit(runtime, call.origin or client.origin, call.credential,
@@ -81,7 +83,7 @@ local function send(client, call)
     if answer then result, err = interpret(call.entry, answer, call.credential) end
     note_facts(client, call, transfer, answer, err)
     transfer:close()
-    events.tell(client, "attempt", call, err, runtime.now() - started)
+    events.tell(client, "attempt", call, err, started)
     return result, err
 end
 
@@ -91,8 +93,9 @@ local function attempt(client, call, timeout)
     local err
     call.credential, err = client.auth:credential(asked, asked + timeout)
     if not call.credential then return nil, err end
-    call.request.timeout = timeout - (client.runtime.now() - asked)
-    return send(client, call)
+    local now = client.runtime.now()
+    call.request.timeout = timeout - (now - asked)
+    return send(client, call, now)
 end
 
 -- Whether a call may try again at once after an error of kind "auth".
@@ -115,7 +118,7 @@ function M.call(client, entry, call)
     call.renewals, call.clock_corrected, call.replaced = 0, false, false
     local result, err = retry.run(client, call, attempt, recover)
     if err then err.attempts = call.attempts end
-    events.tell(client, "done", call, err, client.runtime.now() - started)
+    events.tell(client, "done", call, err, started)
     return result, err
 end
 

@@ -19,9 +19,11 @@ local function clean(value)
     if type(value) == "table" then
         local is_list = #value > 0
         for key, item in pairs(value) do
-            item = clean(item)
-            if item == nil and is_list then item = false end
-            value[key] = item
+            if type(item) ~= "string" then
+                item = clean(item)
+                if item == nil and is_list then item = false end
+                value[key] = item
+            end
         end
     end
     return value

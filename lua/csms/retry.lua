@@ -57,7 +57,8 @@ end
 -- Waits for a slot of the limiter.
 local function take_slot(client, call, last)
     local limiter = client.limiter
-    repeat
+    while true do
+        if client.closed then return nil, cancelled_error() end
         local now = client.runtime.now()
         local wait = limiter:next_slot(now) - now
         if wait >= left(call, now) then
@@ -70,10 +71,11 @@ local function take_slot(client, call, last)
         end
         if batch and batch.given_up then return nil, errors.copy(batch.given_up) end
         limiter:take(now)
+        if wait <= 0 then return true end
         local good, err = sleep(client, call, wait, last)
         if not good then return nil, err end
-    until not limiter:is_blocked(client.runtime.now())
-    return true
+        if not limiter:is_blocked(client.runtime.now()) then return true end
+    end
 end
 
 -- An answer that is final was let through by whoever limits the rate.

@@ -8,12 +8,18 @@ local dates = require "csms.dates"
 local M = {}
 
 local SECONDS = { second = 1, minute = 60, hour = 3600, day = 86400 }
+local MOST = 1e9 -- more is no number to count with: infinity, or one that wraps
+
+local function number(digits)
+    return digits and math.min(tonumber(digits), MOST)
+end
+
 -- A date counts from the answer's own Date, so that no clock matters but the
 -- server's; without one, from ours.
 local function retry_after(header, time)
     local value = header("Retry-After")
     if not value then return nil end
-    if value:find("^%d+$") then return tonumber(value) end
+    if value:find("^%d+$") then return number(value) end
     local at = dates.parse_http(value)
     if not at then return nil end
     local date = header("Date")
@@ -23,11 +29,11 @@ end
 
 -- A limit without a time is a limit a second: the service's own figures are.
 local function window(text)
-    local limit = tonumber(text:match("limit:(%d+)"))
+    local limit = number(text:match("limit:(%d+)"))
     if not limit or limit == 0 then return nil end
     local count, unit = text:match("time:(%d+) (%a+)")
     local seconds = unit and SECONDS[(unit:gsub("s$", ""))]
-    local period = seconds and tonumber(count) * seconds or 1
+    local period = seconds and number(count) * seconds or 1
     return limit, period > 0 and period or 1
 end
 

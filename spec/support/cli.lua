@@ -64,15 +64,13 @@ Process.__index = Process
 function M.start(args, options)
     options = options or {}
     local self = setmetatable({ folder = M.folder() }, Process)
-    local input = "/dev/null"
-    if options.stdin then
-        input = self.folder .. "/in"
-        local file = assert(io.open(input, "wb"))
-        file:write(options.stdin)
+    for name, text in pairs { ["in"] = options.stdin or "", out = "", err = "" } do
+        local file = assert(io.open(self.folder .. "/" .. name, "wb"))
+        file:write(text)
         file:close()
     end
-    local command = ("exec %s <%s >%s 2>%s"):format(M.command(args, options.env), input,
-        options.stdout or self.folder .. "/out", self.folder .. "/err")
+    local command = ("exec %s <%s/in >%s 2>%s/err"):format(M.command(args, options.env),
+        self.folder, options.stdout or self.folder .. "/out", self.folder)
     if options.closed then command = command .. " " .. options.closed .. ">&-" end
     self.pipe = assert(io.popen(("{ %s; } & echo $!; wait $!; echo $?"):format(command)))
     self.pid = assert(self.pipe:read("*n"))

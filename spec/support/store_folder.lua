@@ -8,13 +8,11 @@ local M = { read = files.read }
 
 -- In memory, where there is such a file system: thousands of small changes then
 -- do not wait for a disk.
-local function in_memory()
-    return shell "test -w /dev/shm && echo yes" == "yes" and "/dev/shm" or "/tmp"
-end
+local IN_MEMORY = shell "test -w /dev/shm && echo yes" == "yes" and "/dev/shm" or "/tmp"
 
 --- A new folder. fast: in memory, where nothing is durable.
 function M.new(fast)
-    return shell(("mktemp -d '%s/csms-spec-XXXXXX'"):format(fast and in_memory() or "/tmp"))
+    return shell(("mktemp -d '%s/csms-spec-XXXXXX'"):format(fast and IN_MEMORY or "/tmp"))
 end
 
 function M.remove(folder)

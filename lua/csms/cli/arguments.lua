@@ -57,9 +57,14 @@ local function stop(exit, text)
     error(setmetatable({ exit = exit, text = text }, Stop), 0)
 end
 
+-- argparse shows neither a command's full name nor its options to others, but by
+-- these fields.
+local function full_name(parser) return parser:_get_fullname() end
+local function options_of(parser) return parser._options end
+
 local function usage_error(parser, message)
     stop(exit_codes.USAGE, ("csms: %s\n%s\nTry `%s --help`.\n")
-        :format(message, parser:get_usage(), parser:_get_fullname()))
+        :format(message, parser:get_usage(), full_name(parser)))
 end
 
 -- Options of every command, before or after its name.
@@ -95,7 +100,8 @@ local function build()
         :action(function() stop(exit_codes.OK, "csms " .. core.version .. "\n") end)
     local by_name = commands.declare(parser)
     for _, command in pairs(by_name) do
-        if #command._options > 0 then command:group("Options", unpack(command._options)) end
+        local own = options_of(command)
+        if #own > 0 then command:group("Options", unpack(own)) end
         command:group("Options of every command", unpack(general))
     end
     general[#general]:action(function(result)

@@ -6,7 +6,7 @@ local connection = require "csms.cli.connection"
 local core = require "csms.core"
 local csms = require "csms"
 local exit_codes = require "csms.cli.exit_codes"
-local globs = require "csms.cli.globs"
+local globs = require "csms.globs"
 local tally = require "csms.cli.tally"
 local times = require "csms.cli.times"
 
@@ -103,74 +103,39 @@ local function is_current(run, name)
     return true
 end
 
--- Secrets as the listing has them, or one for each NAME; or nil and the error.
-local function candidates(run)
-    if run.args.all then return run.client:list(run.project, { deadline = run.out:left() }) end
-    local secrets, seen = {}, {}
+-- What --match and --max-age leave of the listing, asked for each secret of it.
+local function wanted(run)
+    local matches = globs.matcher(#run.args.match > 0 and run.args.match or nil)
+    return function(name) return matches(name) and not is_current(run, name) end
+end
+
+-- The same for each NAME, once.
+local function wanted_names(run)
+    local names, seen = {}, {}
     for _, name in ipairs(run.args.names) do
-        if not seen[name] then secrets[#secrets + 1] = { name = name } end
+        if not seen[name] and not is_current(run, name) then names[#names + 1] = name end
         seen[name] = true
     end
-    return secrets
-end
-
--- As csms.batch has it, for a listing of its own.
-local SKIPPED = { PENDING_DELETE = true, FROZEN = true }
-
--- Whether it needs no request; what becomes of it is noted then.
-local function is_settled(run, secret)
-    if not SKIPPED[secret.state] then return is_current(run, secret.name) end
-    skip(run, secret.name, secret.state)
-    return true
-end
-
--- The names to ask for, and by name what the listing says of them.
-local function select_names(run, secrets)
-    local matches = globs.matcher(run.args.match)
-    local names, listed = {}, {}
-    for _, secret in ipairs(secrets) do
-        local name = secret.name
-        if run.tally.store_error then break end
-        if matches(name) and not is_settled(run, secret) then
-            names[#names + 1], listed[name] = name, secret
-        end
-    end
-    run.before = run.tally.ended
-    return names, listed
+    return names
 end
 
 -- ---- the whole ------------------------------------------------------------------
 
--- listed: by name, what a listing said that was not the library's.
-local function options(run, listed)
-    return {
-        deadline = run.out:left(),
-        on_result = function(name, blob, err, facts)
-            local secret = listed[name] or {}
-            facts.state = facts.state or secret.state
-            facts.kms_key_id = facts.kms_key_id or secret.kms_key_id
-            facts.update_time = facts.update_time or secret.update_time
-            result(run, name, blob, err, facts)
-        end,
-        on_progress = function(done, total)
-            run.out:progress(run.before + done, run.before + total, run.tally.counts.failed)
-        end,
-    }
-end
-
 -- The library's report, or nil and the error.
 local function back_up(run)
-    local args, client = run.args, run.client
-    if args.all and not args.max_age then
-        local opts = options(run, {})
-        opts.match = #args.match > 0 and args.match or nil
-        return client:backup_all(run.project, opts)
+    local counts = run.tally.counts
+    local opts = {
+        deadline = run.out:left(),
+        on_result = function(name, blob, err, facts) result(run, name, blob, err, facts) end,
+        on_progress = function(done, total)
+            run.out:progress(counts.current + done, counts.current + total, counts.failed)
+        end,
+    }
+    if run.args.all then
+        opts.match = wanted(run)
+        return run.client:backup_all(run.project, opts)
     end
-    local secrets, err = candidates(run)
-    if not secrets then return nil, err end
-    local names, listed = select_names(run, secrets)
-    if run.tally.store_error then return nil, run.tally.store_error end
-    return client:backup_many(run.project, names, options(run, listed))
+    return run.client:backup_many(run.project, wanted_names(run), opts)
 end
 
 local function exit_of(run, summary, err)
@@ -185,7 +150,8 @@ local NOTHING = { total = 0, requests = 0, retries = 0, throttled = 0, errors = 
 
 -- library: its report; what is not done is no error.
 local function summary_of(run, library, err)
-    local counts, total = run.tally.counts, run.before + library.total
+    local counts = run.tally.counts
+    local total = counts.current + library.total
     for name, item in pairs(library.errors) do
         if item.kind == "cancelled" then library.errors[name] = nil end
     end
@@ -284,7 +250,6 @@ local function to_store(args, out, client)
         started = started,
         one_name = not args.all and #args.names == 1,
         tally = tally.new(OUTCOMES),
-        before = 0, -- secrets that needed no request
         told = nil, -- the error that was shown last
     }
     return finish(run, back_up(run))

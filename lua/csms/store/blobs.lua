@@ -72,6 +72,9 @@ end
 --- where it is not what was saved.
 function M.read(dir, blob)
     local data, err = dir:read(blob.file)
+    if err and err.code == "EFBIG" then
+        return nil, paths.failure(dir.root, blob.file, "damaged", "it is longer than any backup")
+    end
     if not data then return nil, err end
     local digest = core.sha256(data)
     if digest:sub(1, #blob.digest) ~= blob.digest then

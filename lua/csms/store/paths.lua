@@ -17,7 +17,7 @@ local M = {
 local BLOB = "^(" .. stamps.PATTERN .. ")%-(%x%x%x%x%x%x%x%x%x%x%x%x)%.blob$"
 local CLOSED = "^(" .. stamps.PATTERN .. ")%-(%x%x%x%x%x%x%x%x%x%x%x%x)%.jsonl$"
 local OPEN = "^(" .. stamps.PATTERN .. ")%-(%x+)%.part$"
-local TEMPORARY = "^%.tmp%-%x+$"
+local TEMPORARY = "^%.tmp%-" .. ("%x"):rep(16) .. "$"
 
 local function has_upper_case(name)
     return name:find("%u") ~= nil

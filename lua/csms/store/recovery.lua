@@ -31,7 +31,7 @@ local function remove_temporaries(dir, folder)
     local entries, err = dir:entries_if_any(folder ~= "" and folder or nil)
     if not entries then return nil, err end
     for _, entry in ipairs(entries) do
-        if paths.is_temporary(entry.name) then
+        if paths.is_temporary(entry.name) and entry.type ~= "directory" then
             local good
             good, err = dir:remove((folder == "" and "" or folder .. "/") .. entry.name)
             if not good then return nil, err end

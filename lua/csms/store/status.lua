@@ -77,10 +77,15 @@ local function all_secrets(dir, projects, only)
     return secrets
 end
 
+local CLOCKS_DIFFER = 60 -- seconds
+
 local function problem_of(secret, line, max_age)
     if not secret.newest then return "it has no good backup" end
     if line and line.outcome == "failed" then
         return ("the last run failed: %s: %s"):format(line.kind or "?", line.message or "?")
+    end
+    if secret.age < -CLOCKS_DIFFER then
+        return "its newest backup is from the future; a clock was wrong"
     end
     if max_age and secret.age > max_age then
         return ("its newest backup is %.1f hours old"):format(secret.age / 3600)

@@ -1,7 +1,7 @@
 -- All the cases, in the order of the server's ports. The first one is good.
 
 local all = {
-    { name = "behaves", scheme = "https", alpn = "h2", timeout = 5, good = true,
+    { name = "behaves", scheme = "https", alpn = "h2", timeout = 5,
         serve = function(session)
             session:start()
             session:serve()
