@@ -209,6 +209,7 @@ static void deliver(struct csms_transfer *transfer)
 
 static void finish(struct csms_transfer *transfer, CURLcode code)
 {
+    csms_options_note_answer(transfer->easy);
     (void)curl_multi_remove_handle(engine.multi, transfer->easy);
     keep_easy(csms_transfer_finish(transfer, code));
     deliver(transfer);
@@ -255,6 +256,16 @@ static size_t remove_cancelled(void)
     return count;
 }
 
+/* Nothing was sent (csms_options_note_answer): the same again, over a new
+ * connection. */
+static bool send_afresh(struct csms_transfer *transfer)
+{
+    (void)curl_multi_remove_handle(engine.multi, transfer->easy);
+    return curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L) ==
+               CURLE_OK &&
+           curl_multi_add_handle(engine.multi, transfer->easy) == CURLM_OK;
+}
+
 /* Returns how many ended. */
 static size_t collect(void)
 {
@@ -270,6 +281,8 @@ static size_t collect(void)
             curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &transfer) !=
                 CURLE_OK ||
             !transfer)
+            continue;
+        if (code == CURLE_ABORTED_BY_CALLBACK && send_afresh(transfer))
             continue;
         finish(transfer, code);
         count++;

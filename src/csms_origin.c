@@ -45,7 +45,8 @@ static int bad_endpoint(struct csms_err *err, const char *text, const char *why)
 }
 
 /* What a Host header holds as it stands: libcurl would send another name in a
- * form of its own (IDNA, escapes), which would not be the one that is signed. */
+ * form of its own (IDNA, escapes), which would not be the one that is signed.
+ */
 static bool is_plain_host(const char *host)
 {
     return host[strspn(host, "abcdefghijklmnopqrstuvwxyz"

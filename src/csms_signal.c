@@ -7,14 +7,31 @@
 
 static volatile sig_atomic_t caught;
 
-static bool catching;
-static struct sigaction former_int;
-static struct sigaction former_term;
-
 static void note(int number)
 {
     if (caught == 0)
         caught = number;
+}
+
+static struct {
+    int number;
+    void (*handler)(int);
+    struct sigaction former;
+} signals[] = {
+    {.number = SIGINT, .handler = note},
+    {.number = SIGTERM, .handler = note},
+    {.number = SIGPIPE, .handler = SIG_IGN},
+};
+
+#define COUNT (sizeof signals / sizeof *signals)
+
+static bool catching;
+
+/* Puts back the handlers of the first `count`. */
+static void restore(size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        (void)sigaction(signals[i].number, &signals[i].former, NULL);
 }
 
 int csms_signal_catch(struct csms_err *err)
@@ -24,23 +41,21 @@ int csms_signal_catch(struct csms_err *err)
     if (catching)
         return 0;
     memset(&action, 0, sizeof action);
-    action.sa_handler = note;
     (void)sigemptyset(&action.sa_mask);
     (void)sigaddset(&action.sa_mask, SIGINT);
     (void)sigaddset(&action.sa_mask, SIGTERM);
     caught = 0;
-    if (sigaction(SIGINT, &action, &former_int) != 0)
-        goto failed;
-    if (sigaction(SIGTERM, &action, &former_term) != 0) {
-        (void)sigaction(SIGINT, &former_int, NULL);
-        goto failed;
+    for (size_t i = 0; i < COUNT; i++) {
+        action.sa_handler = signals[i].handler;
+        if (sigaction(signals[i].number, &action, &signals[i].former) != 0) {
+            csms_err_set(err, CSMS_CONFIG, "signals cannot be caught");
+            csms_err_cause(err, strerror(errno));
+            restore(i);
+            return -1;
+        }
     }
     catching = true;
     return 0;
-failed:
-    csms_err_set(err, CSMS_CONFIG, "SIGINT and SIGTERM cannot be caught");
-    csms_err_cause(err, strerror(errno));
-    return -1;
 }
 
 int csms_signal_caught(void)
@@ -52,8 +67,7 @@ void csms_signal_release(void)
 {
     if (!catching)
         return;
-    (void)sigaction(SIGINT, &former_int, NULL);
-    (void)sigaction(SIGTERM, &former_term, NULL);
+    restore(COUNT);
     catching = false;
     caught = 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * SIGINT and SIGTERM as a flag that a program looks at. A signal is the
+ * SIGINT and SIGTERM as a flag that a program looks at; SIGPIPE is ignored
+ * meanwhile, so that a closed pipe is a failed write. A signal is the
  * process's, so the flag and the handlers that were there before are the one
  * exception from "no global mutable state". For the command line; a library
  * must not take a program's signals.
@@ -15,7 +16,7 @@
 
 #include "csms_err.h"
 
-/* Catches both signals from now on; does nothing where it does already.
+/* Catches them from now on; does nothing where it does already.
  * Returns 0, or -1 with `err` (kind config) and no handler changed. */
 int csms_signal_catch(struct csms_err *err);
 

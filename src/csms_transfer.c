@@ -327,7 +327,13 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
         fail_size(transfer);
         break;
     case CURLE_OUT_OF_MEMORY:
-        csms_err_memory(err);
+        /* libcurl's word for a line beyond its own limit, too */
+        if (transfer->sent && !transfer->head_whole)
+            csms_err_set(err, CSMS_PROTOCOL,
+                         "a line of the answer's headers is longer than "
+                         "libcurl takes, or memory is short");
+        else
+            csms_err_memory(err);
         break;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_ISSUER_ERROR:

@@ -69,7 +69,7 @@ end
 local function encode(line)
     local copy = {}
     for key, value in pairs(line) do copy[key] = key ~= "seconds" and value or nil end
-    return cjson.encode(copy) .. "\n"
+    return cjson.encode(copy):gsub("\\/", "/") .. "\n"
 end
 
 --- Writes the record of a run: its id.

@@ -202,7 +202,8 @@ local function select_names(run)
     if not run.args.all then return { run.args.what } end
     local secrets, err = run.store:list(run.project)
     if not secrets then return nil, err end
-    local matches, names = globs.matcher(run.args.match), {}
+    local match = run.args.match
+    local matches, names = globs.matcher(#match > 0 and match or nil), {}
     for _, secret in ipairs(secrets) do
         if matches(secret.name) then names[#names + 1] = secret.name end
     end

@@ -8,7 +8,8 @@ local M = {}
 
 local function show(out, items, outcome)
     for _, item in ipairs(items) do
-        out:print(("%s: %s: %s"):format(outcome, out.printable(item.file), item.problem))
+        out:print(("%s: %s: %s"):format(outcome, out.printable(item.file),
+            out.printable(item.problem)))
         out:object { type = "file", outcome = outcome, file = item.file, message = item.problem }
     end
 end

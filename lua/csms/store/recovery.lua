@@ -103,9 +103,9 @@ function M.run(dir, id)
     local found
     found, err = runs.list(dir)
     if not found then return nil, err end
-    for _, run in ipairs(found) do
-        if not run.closed then
-            good, err = close_killed(dir, run, id)
+    for index = #found, 1, -1 do -- the newest first: a blob is the last one's that can have it
+        if not found[index].closed then
+            good, err = close_killed(dir, found[index], id)
             if not good then return nil, err end
         end
     end

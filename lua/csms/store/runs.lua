@@ -128,7 +128,7 @@ end
 local function last_stamp(run, result)
     local last = run.stamp
     for _, line in ipairs(result.lines) do
-        local stamp = line.outcome == "saved" and line.file:match("([^/]+)%-%x+%.blob$")
+        local stamp = line.outcome == "saved" and line.file:match("^.*/([^/]+)%-%x+%.blob$")
         if stamp and stamp > last then last = stamp end
     end
     return last

@@ -35,6 +35,7 @@ end
 -- The run's file, with its header in it.
 local function start(self, about)
     self.started = core.time()
+    self.millis = math.floor(self.started * 1000) -- no blob is older than its run
     self.run = paths.RUNS .. "/" .. paths.open_run(self.started)
     local header = {
         store = self.id, started = stamps.format(self.started), version = core.version,
@@ -81,11 +82,11 @@ end
 
 -- ---- blobs ------------------------------------------------------------------
 
--- The time, or a millisecond after the blob before: the order of their names is the
--- order in which they came.
+-- The time, or a millisecond after the blob before, where a clock was set back too:
+-- the order of their names is the order in which they came.
 local function next_time(self)
     local millis = math.floor(core.time() * 1000)
-    self.millis = math.max(millis, (self.millis or 0) + 1)
+    self.millis = math.max(millis, self.millis + 1)
     return (self.millis + 0.5) / 1000
 end
 
