@@ -2,7 +2,7 @@
 #       make demo       backs up a secret from an emulated service
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
-#       make lint, test-signers, asan, valgrind, tsan, bench, bench-quick,
+#       make lint, test-signers, asan, valgrind, tsan, fuzz, bench, bench-quick,
 #       bench-openresty, emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
@@ -51,7 +51,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
-	tsan bench bench-quick bench-openresty \
+	tsan fuzz bench bench-quick bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -138,7 +138,7 @@ emulator: test-packages
 lint: build-packages
 	@.ci/packages $(LINT_PACKAGES)
 	luacheck --quiet lua spec
-	clang-format --dry-run -Werror src/*.[ch] spec/support/*.c
+	clang-format --dry-run -Werror src/*.[ch] spec/support/*.c spec/fuzz/*.[ch] spec/bench/*.c
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability \
 		--suppress=missingIncludeSystem -D__GNUC__ -DLUA_VERSION_NUM=504 src
@@ -148,11 +148,21 @@ lint: build-packages
 	! grep -lE 'lua\.h|lauxlib\.h' src/csms_*.[ch]
 	! grep -nE '\b(abort|exit)\(' src/*.c
 
+# libFuzzer; FUZZ_SECONDS=1800 is the long form, FUZZ_SECONDS=replay runs what was
+# found once. FUZZ_TARGETS names some of spec/fuzz's.
+FUZZ_SECONDS ?= 5
+FUZZ_TARGETS ?=
+fuzz: test-packages
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@spec/fuzz/run "$(BUILD)/fuzz" $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 # A Lua 5.4 that is itself built with the sanitizers, so that nothing has to be
 # preloaded, which the specs' child processes would inherit.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer
-ASAN_SPECS ?= $(SPECS)
+# All but those whose work is in programs that they start.
+ASAN_SPECS ?= $(filter-out spec/cli_% spec/store_kill% spec/store_faults% \
+	spec/instructions%,$(wildcard spec/*_spec.lua))
 asan: test-packages
 	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=clang LUAS=5.4 \
