@@ -89,7 +89,7 @@ function M.new(config, how_to_wait)
         -- Coroutine -> its transfer, or false: the key stays, because a table whose
         -- keys come and go is built anew all the time. Weak, because nginx ends a
         -- handler without a word.
-        in_flight = setmetatable({}, { __mode = "k" }),
+        in_flight = setmetatable({}, { __mode = "kv" }),
         batches = 0,    -- that run
     }, Client)
 end

@@ -106,6 +106,8 @@ local function writing(self)
     return good and self.writer, err
 end
 
+local MAX_BLOB = 64 * 1024 * 1024 -- what is read back at once
+
 --- Writes a blob with others, as a group that is made durable together: true, or
 --- nil and the error. done({file, sha256, bytes}) or done(nil, err) is called once
 --- its group is: after 64 blobs, or a second, or by flush() or close().
@@ -116,8 +118,10 @@ function Store:stage(project, name, blob, facts, done)
     expect("string", 3, "blob", blob)
     expect("table", 4, "facts", facts, true)
     expect("function", 5, "done", done)
-    if blob == "" then
-        return nil, errors.new("argument", "the blob is empty; pass what backup returned")
+    if blob == "" or #blob > MAX_BLOB then
+        return nil, errors.new("argument", blob == ""
+            and "the blob is empty; pass what backup returned"
+            or "the blob is longer than any backup (64 MiB)")
     end
     local good, err = paths.folder(project, name)
     if not good then return nil, err end
