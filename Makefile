@@ -2,8 +2,8 @@
 #       make demo       backs up a secret from an emulated service
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
-#       make lint, test-signers, asan, valgrind, tsan, fuzz, bench, bench-quick,
-#       bench-openresty, emulator, env, clean
+#       make lint, test-signers, asan, valgrind, tsan, fuzz, coverage, bench,
+#       bench-quick, bench-openresty, emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -51,7 +51,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
-	tsan fuzz bench bench-quick bench-openresty \
+	tsan fuzz coverage bench bench-quick bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -160,9 +160,9 @@ fuzz: test-packages
 # preloaded, which the specs' child processes would inherit.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer
-# All but those whose work is in programs that they start.
+# All but those whose work is in programs that they start, or about the build.
 ASAN_SPECS ?= $(filter-out spec/cli_% spec/store_kill% spec/store_faults% \
-	spec/instructions%,$(wildcard spec/*_spec.lua))
+	spec/instructions% spec/binary%,$(wildcard spec/*_spec.lua))
 asan: test-packages
 	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=clang LUAS=5.4 \
@@ -170,6 +170,18 @@ asan: test-packages
 	clang -O1 -g $(SANITIZE) $(LUA_INC_5.4) -o $(BUILD)/asan/lua \
 		spec/support/host.c $(shell $(PKG_CONFIG) --libs lua5.4)
 	@LUA_BIN=$(BUILD)/asan/lua spec/run "$(BUILD)/asan" 5.4 $(ASAN_SPECS)
+
+# Which lines and branches of the C core the specs run.
+coverage: test-packages
+	@.ci/packages gcovr
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING= \
+		CFLAGS='-O0 -g --coverage -fprofile-update=atomic' LDFLAGS=--coverage all
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@{ spec/run "$(BUILD)/coverage" 5.4 $(ASAN_SPECS); \
+		spec/run "$(BUILD)/coverage" 5.1 spec/openresty_spec.lua; \
+	} >$(BUILD)/coverage/log; grep ' passed, ' $(BUILD)/coverage/log
+	@gcovr --root . --filter src/ --exclude-unreachable-branches \
+		--exclude-throw-branches --print-summary $(BUILD)/coverage
 
 VALGRIND := valgrind --quiet --error-exitcode=9 --leak-check=full \
 	--errors-for-leak-kinds=definite --num-callers=30

@@ -2,6 +2,14 @@
 -- SPDX-License-Identifier: MIT
 -- The command `csms`: reads its arguments, runs one command, exits with its code.
 
+-- Installed below a PREFIX that Lua does not search, it finds its modules there.
+local prefix = arg[0]:match("^(.*)/bin/[^/]+$")
+if prefix then
+    local share = prefix .. "/share/lua/5.4/"
+    package.path = share .. "?.lua;" .. share .. "?/init.lua;" .. package.path
+    package.cpath = prefix .. "/lib/lua/5.4/?.so;" .. package.cpath
+end
+
 require("csms.cli.streams").fill()
 
 local arguments = require "csms.cli.arguments"
