@@ -3,7 +3,7 @@
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
 #       make lint, test-signers, asan, valgrind, tsan, fuzz, coverage, bench,
-#       bench-quick, bench-openresty, emulator, env, clean
+#       bench-quick, soak, bench-openresty, emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -51,7 +51,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
-	tsan fuzz coverage bench bench-quick bench-openresty \
+	tsan fuzz coverage bench bench-quick soak bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -211,6 +211,12 @@ bench bench-quick: test-packages
 	@command -v npm >/dev/null || .ci/packages nodejs npm
 	@$(MAKE) --no-print-directory all
 	@BUILD='$(BUILD)' $(lua_env) lua5.4 spec/bench/run.lua $(if $(filter bench-quick,$@),quick)
+
+# A million calls in plain Lua and in nginx: what must not grow.
+soak: test-packages
+	@.ci/packages wrk
+	@$(MAKE) --no-print-directory all
+	@$(lua_env) lua5.4 spec/bench/soak.lua $(SOAK_CALLS)
 
 # The specs that exercise C most.
 VALGRIND_SPECS ?= spec/core_sign_spec.lua spec/credentials_spec.lua \
