@@ -194,6 +194,11 @@ describe("csms backup", function()
         assert.is_true(runs()[1].incomplete)
     end)
 
+    it("is 10 where the deadline ends it while the service is down", function()
+        emu:fault { operation = "backup", status = 503, times = 0 }
+        csms(10, { "backup", "--all", "-o", store, "--rate", "0", "--deadline", "3s" })
+    end)
+
     it("is 10 where its deadline ends it", function()
         emu:fault { operation = "backup", delay = 20, times = 0, after = 3 }
         local result = csms(10,

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The one error value of the library: a table with kind, message, retryable and
 -- attempts always; status, code and request_id where a server answered; project
--- and name where they apply; cause for a library's or the system's own text.
+-- and name where they apply; cause for a library's or the system's own text;
+-- past_deadline where the deadline left no time for another attempt.
 
 local json = require "csms.json"
 

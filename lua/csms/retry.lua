@@ -34,7 +34,9 @@ end
 -- a batch else the last one of the others, else the deadline itself.
 local function too_late(call, last)
     local others = call.batch and call.batch.last_error
-    return last or others and errors.copy(others) or deadline_error(call)
+    local err = last or others and errors.copy(others) or deadline_error(call)
+    err.past_deadline = true
+    return err
 end
 
 -- Waits, or says why not: nil and the error. In slices, because the client may
@@ -63,7 +65,7 @@ local function take_slot(client, call, last)
         local wait = limiter:next_slot(now) - now
         if wait >= left(call, now) then
             local blocked = limiter:is_blocked(now) and client.last_refusal
-            return nil, last or blocked and errors.copy(blocked) or too_late(call)
+            return nil, too_late(call, last or blocked and errors.copy(blocked))
         end
         local batch = call.batch
         if batch and not call.ends_at and limiter.blocked_until - now > LONGEST_WAIT then

@@ -38,7 +38,8 @@ function M.of_error(err, facts)
     if err.kind == "storage" and OF_STORE_CODE[err.code] then return OF_STORE_CODE[err.code] end
     if err.kind == "not_found" and facts.one_name then return M.NOT_FOUND end
     -- Only the whole call's deadline is a timeout that is not worth another attempt.
-    if err.kind == "timeout" and not err.retryable and facts.deadline then return M.DEADLINE end
+    local ended = err.past_deadline or err.kind == "timeout" and not err.retryable
+    if ended and facts.deadline then return M.DEADLINE end
     return OF_KIND[err.kind] or M.PARTIAL
 end
 
