@@ -275,6 +275,7 @@ describe("verify() finds", function()
         closed(header:sub(1, -2))
         closed(ended)
         closed(header .. ended:sub(1, -2))
+        closed(header .. ended .. "x")
         closed(header .. "[]\n" .. ended)
         closed(header .. "5\n" .. ended)
         closed(header .. "\n" .. ended)
@@ -298,6 +299,20 @@ describe("verify() finds", function()
         past:run(999000, {}, { line })
         assert.same({ line.file }, damaged())
         assert.matches("not the one in the run", store:verify().problems[1].problem)
+    end)
+
+    it("a blob that is longer than any backup, as do all readers", function()
+        local past = history.new(root)
+        local good = past:blob(PROJECT, "one", 1000000, "blob")
+        local long = past:blob(PROJECT, "one", 2000000, "younger")
+        past:run(900000, {}, { good, long }, false)
+        -- With a hole, it takes no room; 64 MiB are read at most.
+        shell(("truncate -s 65M '%s'"):format(path_of(long.file)))
+        assert.same({ long.file }, damaged())
+        assert.equal("damaged", failure("storage", store:read(PROJECT, "one")).code)
+        assert.equal(good.file, assert(store:newest(PROJECT, "one")).file)
+        assert.same({}, assert(store:prune { last = 1 }).removed)
+        assert.same({ long.file }, damaged())
     end)
 
     it("several faults at once, in the order of their names", function()
@@ -369,6 +384,7 @@ describe("verify() takes for no damage", function()
             "notes.txt", "blobs/notes.txt", "blobs/lost+found", "blobs/" .. PROJECT .. "/notes.txt",
             "blobs/" .. PROJECT .. "/Upper", one:match "^(.*)/" .. "/notes.txt",
             "runs/notes.txt", "runs/20260101T000000.000Z-0123.jsonl", "snapshots",
+            "runs/20260230T000000.000Z-0123456789ab.jsonl", "runs/20260230T000000.000Z-0f.part",
         }
         for _, place in ipairs(places) do
             if place:find "%.%a+$" then

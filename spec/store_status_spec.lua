@@ -1,0 +1,400 @@
+-- status(): how old each secret's newest good backup is, and what the last runs
+-- left out. Which secrets count, and which are only shown.
+
+local csms = require "csms"
+local core = require "csms.core"
+local directory = require "csms.store.directory"
+local folders = require "spec.support.store_folder"
+local history = require "spec.support.store_history"
+local judge = require("csms.store.status").run
+
+local PROJECT = "0123456789abcdef0123456789ABCDEF"
+local OTHER = "fedcba9876543210fedcba9876543210"
+local ALL = { project = PROJECT, asked = { all = true } }
+local NOW = 10000000 -- when status() is asked, in most cases
+
+local folder, root, store, past
+
+before_each(function()
+    folder = folders.new(true)
+    root = folder .. "/store"
+    past = history.new(root)
+    store = assert(csms.store(root))
+end)
+
+after_each(function()
+    store:close()
+    folders.remove(folder)
+end)
+
+local function saved(name, seconds, project)
+    return past:blob(project or PROJECT, name, seconds, name .. seconds)
+end
+
+local function noted(outcome, name, fields, project)
+    local line = { outcome = outcome, project = project or PROJECT, name = name }
+    for key, value in pairs(fields or {}) do line[key] = value end
+    return line
+end
+
+-- What status() says at NOW: name -> secret, then all of it.
+local function status(opts, now)
+    local dir = assert(directory.open(root))
+    local result = assert(judge(dir, opts or {}, now or NOW))
+    dir:close()
+    local secrets, problems = {}, 0
+    for _, secret in ipairs(result.secrets) do
+        local key = secret.project == PROJECT and secret.name or "other/" .. secret.name
+        assert.is_nil(secrets[key])
+        secrets[key] = secret
+        if secret.problem then problems = problems + 1 end
+    end
+    assert.equal(problems, result.problems)
+    return secrets, result
+end
+
+local function assert_fine(secret)
+    assert.is_true(secret.judged)
+    assert.is_nil(secret.problem)
+end
+
+local function assert_shown(secret)
+    assert.is_false(secret.judged)
+    assert.is_nil(secret.problem)
+end
+
+local function assert_problem(text, secret)
+    assert.is_true(secret.judged)
+    assert.matches(text, secret.problem or "none", 1, true)
+end
+
+-- ---- what is told ---------------------------------------------------------------
+
+describe("status()", function()
+    it("tells of each secret its newest backup, its age and what the run made of it", function()
+        past:run(1000, ALL, { saved("a", 1001) })
+        local id = past:run(2000, ALL, { saved("a", 2001.5), noted("current", "b"),
+            noted("skipped", "c", { state = "FROZEN" }) }, { when = history.stamp(2010) })
+        saved("b", 1500)
+        local _, result = status()
+        assert.same({
+            {
+                project = PROJECT, name = "a", newest = 2001.5, age = NOW - 2001.5,
+                outcome = "saved", judged = true,
+            },
+            {
+                project = PROJECT, name = "b", newest = 1500, age = NOW - 1500,
+                outcome = "current", judged = true,
+            },
+            { project = PROJECT, name = "c", outcome = "skipped", judged = false },
+        }, result.secrets)
+        assert.equal(0, result.problems)
+        assert.equal(id, result.run.id)
+        assert.equal(history.stamp(2000), result.run.started)
+        assert.equal(history.stamp(2010), result.run.ended)
+        assert.same({ all = true }, result.run.asked)
+        assert.is_false(result.run.interrupted)
+        assert.equal(1, result.run.counts.saved)
+    end)
+
+    it("is in the order of projects and names", function()
+        for _, name in ipairs { "b", "B", "a", "a.b", "-" } do
+            saved(name, 1000)
+            saved(name, 1000, OTHER)
+        end
+        past:run(900, ALL, { noted("failed", "aa", { kind = "denied" }) })
+        local _, result = status()
+        local names = {}
+        for index, secret in ipairs(result.secrets) do
+            names[index] = secret.project:sub(1, 1) .. secret.name
+        end
+        assert.same({ "0-", "0B", "0a", "0a.b", "0aa", "0b", "f-", "fB", "fa", "fa.b", "fb" },
+            names)
+    end)
+
+    it("of an empty store says nothing", function()
+        local _, result = status()
+        assert.same({ secrets = {}, problems = 0 }, result)
+    end)
+
+    it("takes the time from the clock, and options from a table", function()
+        local now = core.time()
+        past:run(now - 7200, ALL, { saved("a", now - 7200) })
+        assert.equal(0, assert(store:status()).problems)
+        assert.equal(0, assert(store:status {}).problems)
+        assert.equal(1, assert(store:status { max_age = 7199 }).problems)
+        assert.equal(0, assert(store:status { max_age = 7200 + 600 }).problems)
+        assert.equal(0, assert(store:status { max_age = 60, project = OTHER }).problems)
+        local age = store:status().secrets[1].age
+        assert.is_true(age >= 7199.9 and age < 7200 + 600)
+    end)
+end)
+
+-- ---- ages -------------------------------------------------------------------------
+
+describe("max_age", function()
+    before_each(function()
+        past:run(NOW - 90000, ALL, { saved("a", NOW - 3600) })
+    end)
+
+    it("is the age that is still good", function()
+        assert_fine(status({ max_age = 3600 }).a)
+        assert_fine(status({ max_age = 3600.001 }).a)
+        assert_problem("its newest backup is 1.0 hours old", status({ max_age = 3599.999 }).a)
+        assert_problem("its newest backup is 1.0 hours old", status({ max_age = 0 }).a)
+        assert_fine(status({}).a)
+    end)
+
+    it("judges the newest good backup, also of no run", function()
+        local younger = saved("a", NOW - 60)
+        assert_fine(status({ max_age = 61 }).a)
+        folders.write(root .. "/" .. younger.file, "damaged")
+        assert_problem("hours old", status({ max_age = 61 }).a)
+        assert.equal(NOW - 3600, status().a.newest)
+    end)
+
+    it("does not believe a backup from the future, but for what clocks may differ", function()
+        local close = saved("a", NOW + 60)
+        assert_fine(status({ max_age = 0 }).a)
+        assert.equal(-60, status().a.age)
+        os.remove(root .. "/" .. close.file)
+        saved("a", NOW + 61)
+        assert_problem("from the future; a clock was wrong", status({ max_age = 0 }).a)
+        assert_problem("from the future; a clock was wrong", status().a)
+    end)
+
+    it("is no excuse for a secret without any good backup", function()
+        folders.write(root .. "/" .. folders.only(root, "%.blob$"), "damaged")
+        assert_problem("it has no good backup", status().a)
+        assert_problem("it has no good backup", status({ max_age = 1e9 }).a)
+        assert.is_nil(status().a.newest)
+    end)
+end)
+
+-- ---- who is judged ----------------------------------------------------------------
+
+describe("the last whole run", function()
+    it("says which secrets are judged: those that it listed", function()
+        past:run(1000, ALL, { saved("gone", 1001), saved("a", 1002) })
+        past:run(2000, ALL, { saved("a", 2001), noted("current", "b"), noted("failed", "c",
+            { kind = "denied", message = "no" }), noted("skipped", "d") })
+        saved("b", 1003)
+        local secrets = status { max_age = 1e9 }
+        assert_fine(secrets.a)
+        assert_fine(secrets.b)
+        assert_problem("it has no good backup", secrets.c)
+        assert_shown(secrets.d)
+        assert_shown(secrets.gone)
+        assert.equal(1001, secrets.gone.newest)
+        assert.is_nil(secrets.gone.outcome)
+    end)
+
+    it("leaves what is no longer listed out, however old it is", function()
+        past:run(1000, ALL, { saved("gone", 1001) })
+        past:run(2000, ALL, { saved("a", 2001) })
+        local secrets = status { max_age = NOW - 2001 }
+        assert_shown(secrets.gone)
+        assert_fine(secrets.a)
+    end)
+
+    it("takes back a failure of the one before", function()
+        past:run(1000, ALL, { noted("failed", "a", { kind = "denied" }), noted("failed", "b") })
+        past:run(2000, ALL, { saved("a", 2001), noted("skipped", "b") })
+        local secrets = status()
+        assert_fine(secrets.a)
+        assert_shown(secrets.b)
+    end)
+
+    it("counts a failure though there is a good backup", function()
+        past:run(1000, ALL, { saved("a", 1001) })
+        past:run(2000, ALL, { noted("failed", "a", { kind = "denied", message = "no right" }) })
+        assert_problem("the last run failed: denied: no right", status().a)
+    end)
+
+    it("that skips a secret of which there is a backup only shows it", function()
+        past:run(1000, ALL, { saved("a", 1001) })
+        past:run(2000, ALL, { noted("skipped", "a") })
+        assert_shown(status({ max_age = 1 }).a)
+        assert.equal("skipped", status().a.outcome)
+        assert.equal(1001, status().a.newest)
+    end)
+
+    it("that listed nothing judges nothing", function()
+        past:run(1000, ALL, { saved("a", 1001) })
+        past:run(2000, ALL, {})
+        assert_shown(status({ max_age = 1 }).a)
+    end)
+end)
+
+describe("after the last whole run", function()
+    before_each(function()
+        past:run(1000, ALL, { saved("a", 1001), saved("b", 1002) })
+    end)
+
+    -- Each of these is no whole run, for one reason.
+    local PARTIAL = {
+        ["a run of some names"] = { { project = PROJECT, asked = { names = { "c" } } } },
+        ["a run of what matches"] = {
+            { project = PROJECT, asked = { all = true, match = { "c*" } } },
+        },
+        ["a run whose listing failed"] = { ALL, { incomplete = "network: gone" } },
+        ["a run that was interrupted"] = { ALL, { interrupted = true } },
+        ["a run that goes on"] = { ALL, false },
+        ["a run by a program"] = { { project = PROJECT } },
+    }
+
+    for what, run in pairs(PARTIAL) do
+        it(what .. " does not take its place", function()
+            past:run(2000, run[1], { saved("c", 2001) }, run[2])
+            local secrets, result = status { max_age = NOW - 1001 }
+            assert_fine(secrets.a)
+            assert_fine(secrets.b)
+            assert_shown(secrets.c)
+            assert.equal("saved", secrets.c.outcome)
+            assert.equal(history.stamp(2000), result.run.started)
+        end)
+
+        it(what .. " makes a failure count, also of what was not listed", function()
+            past:run(2000, run[1], {
+                noted("failed", "a", { kind = "throttled", message = "slow" }),
+                noted("failed", "new", { kind = "denied", message = "no" }),
+            }, run[2])
+            local secrets = status()
+            assert_problem("the last run failed: throttled: slow", secrets.a)
+            assert_problem("it has no good backup", secrets.new)
+            assert_fine(secrets.b)
+        end)
+
+        it(what .. " takes a failure back", function()
+            past:run(1500, run[1], { noted("failed", "a", { kind = "denied" }) }, run[2])
+            past:run(2000, run[1], { saved("a", 2001) }, run[2])
+            assert_fine(status().a)
+        end)
+    end
+
+    it("a skipped secret that was listed keeps being judged", function()
+        local asked = { project = PROJECT, asked = { names = { "a" } } }
+        past:run(2000, asked, { noted("skipped", "a") })
+        assert_problem("hours old", status({ max_age = 1 }).a)
+    end)
+
+    it("a run of prune is none", function()
+        past:run(2000, { asked = { prune = { last = 1 } } },
+            { noted("removed", "a", { file = "blobs/x" }) })
+        local secrets, result = status()
+        assert_fine(secrets.a)
+        assert.equal("saved", secrets.a.outcome)
+        assert.equal(history.stamp(1000), result.run.started)
+    end)
+
+    it("a run whose record is damaged is none", function()
+        local id = past:run(2000, ALL, { noted("failed", "a", { kind = "denied" }) })
+        local text = folders.read(root .. "/runs/" .. id .. ".jsonl")
+        folders.write(root .. "/runs/" .. id .. ".jsonl", (text:gsub("denied", "decied")))
+        local secrets, result = status()
+        assert_fine(secrets.a)
+        assert.equal(history.stamp(1000), result.run.started)
+    end)
+end)
+
+describe("without any whole run", function()
+    it("all that has a backup is judged, and what failed", function()
+        past:run(1000, { project = PROJECT, asked = { names = {} } },
+            { saved("a", 1001), noted("failed", "b", { kind = "denied" }), noted("skipped", "c") })
+        saved("d", 1002)
+        saved("c", 1003)
+        local secrets = status { max_age = NOW - 1001 }
+        assert_fine(secrets.a)
+        assert_problem("it has no good backup", secrets.b)
+        assert_shown(secrets.c)
+        assert_fine(secrets.d)
+        assert_problem("hours old", status({ max_age = 10 }).d)
+    end)
+
+    it("a store without any run is judged as well", function()
+        saved("a", 1000)
+        assert_fine(status().a)
+        local secrets, result = status { max_age = 10 }
+        assert_problem("hours old", secrets.a)
+        assert.is_nil(result.run)
+    end)
+end)
+
+describe("of several projects", function()
+    local ALL_OTHER = { project = OTHER, asked = { all = true } }
+
+    it("each has its own whole run", function()
+        past:run(1000, ALL, { saved("a", 1001), saved("b", 1002) })
+        past:run(2000, ALL_OTHER, { saved("a", 2001, OTHER), saved("c", 2002, OTHER) })
+        past:run(3000, ALL_OTHER, { saved("a", 3001, OTHER) })
+        past:run(4000, ALL, { saved("a", 4001) })
+        local secrets = status { max_age = NOW - 3001 }
+        assert_fine(secrets.a)
+        assert_shown(secrets.b)
+        assert_fine(secrets["other/a"])
+        assert_shown(secrets["other/c"])
+    end)
+
+    it("one without a whole run is judged in full, and the other is not", function()
+        past:run(1000, ALL, { saved("a", 1001), saved("b", 1002) })
+        past:run(1500, ALL, { saved("a", 1501) })
+        past:run(2000, { project = OTHER }, { saved("x", 2001, OTHER), saved("y", 900, OTHER) })
+        local secrets = status { max_age = NOW - 1000 }
+        assert_fine(secrets.a)
+        assert_shown(secrets.b)
+        assert_fine(secrets["other/x"])
+        assert_problem("hours old", secrets["other/y"])
+    end)
+
+    it("a failure is its own project's", function()
+        past:run(1000, ALL, { saved("a", 1001) })
+        past:run(2000, ALL_OTHER, { noted("failed", "a", { kind = "denied" }, OTHER) })
+        local secrets = status()
+        assert_fine(secrets.a)
+        assert_problem("no good backup", secrets["other/a"])
+    end)
+
+    it("one alone can be asked for", function()
+        past:run(1000, ALL, { noted("failed", "a", { kind = "denied" }), saved("b", 1001) })
+        past:run(2000, ALL_OTHER, { saved("a", 2001, OTHER), noted("failed", "z", {}, OTHER) })
+        local secrets, result = status { project = PROJECT }
+        assert.equal(2, #result.secrets)
+        assert_problem("no good backup", secrets.a)
+        assert_fine(secrets.b)
+        assert.equal(1, result.problems)
+        assert.equal(2, #select(2, status { project = OTHER }).secrets)
+        assert.same({}, select(2, status { project = ("0"):rep(32) }).secrets)
+    end)
+end)
+
+describe("status() of a store that save() and note() wrote", function()
+    it("says the same", function()
+        local about = { project = PROJECT, asked = { all = true } }
+        assert(store:open_run(about))
+        assert(store:save(PROJECT, "a", "blob"))
+        assert(store:save(PROJECT, "gone", "blob"))
+        assert(store:note(PROJECT, "b", "failed", { kind = "denied", message = "no" }))
+        assert(store:close())
+        assert.equal(1, assert(store:status()).problems)
+        history.tick()
+        assert(store:open_run(about))
+        assert(store:note(PROJECT, "a", "current"))
+        assert(store:save(PROJECT, "b", "blob"))
+        assert(store:close { incomplete = "a page failed" })
+        local result = assert(store:status())
+        assert.equal(0, result.problems)
+        assert.is_true(result.secrets[3].judged) -- gone: the whole run listed it
+        history.tick()
+        assert(store:open_run(about))
+        assert(store:save(PROJECT, "b", "blob"))
+        assert(store:note(PROJECT, "a", "current"))
+        assert(store:close())
+        history.tick()
+        assert(store:prune { last = 1 })
+        result = assert(store:status())
+        assert.equal(0, result.problems)
+        assert.same({ true, true, false },
+            { result.secrets[1].judged, result.secrets[2].judged, result.secrets[3].judged })
+        assert.same({ all = true }, result.run.asked)
+    end)
+end)
