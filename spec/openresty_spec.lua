@@ -6,6 +6,7 @@ if not rawget(_G, "jit") then return end
 local cases = require "spec.support.cases"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 local json = require "cjson"
 local nginx = require "spec.support.nginx"
 local socket = require "socket"
@@ -295,6 +296,37 @@ describe("phases of nginx", function()
         assert.equal("timeout", get "/init")
         assert.is_true(seconds > 9 and seconds < 13)
     end)
+end)
+
+-- ---- the store --------------------------------------------------------------
+
+describe("the store", function()
+    local SAVE = [[
+        function probe.save(key)
+            local store, err = require("csms").store "%s"
+            local saved
+            if store then saved, err = store:save(probe.base.project, "name", "blob") end
+            if store then store:close() end
+            ngx.shared.notes:set(key, saved and "saved " .. saved.bytes or tostring(err))
+        end
+    ]]
+
+    it("refuses in a worker, in requests and in timers", function()
+        local folder = files.temporary()
+        start { init = SAVE:format(folder), server = location("save", [[
+            probe.save "request"
+            ngx.timer.at(0, function() probe.save "timer" end)
+        ]]) }
+        get "/save"
+        nginx.wait_until("the timer has run", function() return get "/note?key=timer" ~= "nil" end)
+        for _, key in ipairs { "request", "timer" } do
+            assert.matches("^config: csms.store would block", get("/note?key=" .. key))
+        end
+        assert.same({}, files.list(folder, "."))
+        files.remove(folder)
+    end)
+
+    -- A privileged agent needs OpenResty's patch of nginx, which Debian's has not.
 end)
 
 -- ---- calls ------------------------------------------------------------------
