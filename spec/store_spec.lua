@@ -229,17 +229,23 @@ describe("store:save()", function()
     end)
 
     it("keeps every backup of a secret, and the last one is the newest", function()
-        for index = 1, 100 do assert(store:save(PROJECT, "one", "blob " .. index)) end
-        assert.equal("blob 100", (assert(store:read(PROJECT, "one"))))
+        local before
+        for index = 1, 25 do
+            local stamp = assert(store:save(PROJECT, "one", "blob " .. index)).file:match(STAMP)
+            before = before or folders.only(root, "^runs/"):match(STAMP)
+            assert.is_true(stamp > before)
+            before = stamp
+        end
+        assert.equal("blob 25", (assert(store:read(PROJECT, "one"))))
         for _ = 1, 3 do
             assert(store:save(PROJECT, "one", "the same"))
             assert(store:save(OTHER, "one", "another project's"))
         end
         closed(store)
         local list = assert(store:list(PROJECT))
-        assert.equal(103, list[1].count)
+        assert.equal(28, list[1].count)
         assert.equal("the same", (assert(store:read(PROJECT, "one"))))
-        assert.equal(106, #folders.find(root, "%.blob$"))
+        assert.equal(31, #folders.find(root, "%.blob$"))
     end)
 
     it("raises at the caller's place for wrong types", function()
@@ -253,6 +259,7 @@ describe("store:save()", function()
 
     it("refuses bad values before anything is written", function()
         failure("argument", store:save(PROJECT, "one", ""))
+        failure("argument", store:save(PROJECT, "one", ("x"):rep(64 * 1024 * 1024 + 1)))
         failure("argument", store:save(PROJECT, "", "blob"))
         failure("argument", store:save(PROJECT, "a/b", "blob"))
         failure("argument", store:save(PROJECT:sub(2), "one", "blob"))
@@ -547,6 +554,13 @@ describe("store:read()", function()
         assert.is_nil(facts.run or facts.endpoint or facts.region or facts.kms_key_id)
     end)
 
+    it("knows the run of a blob that has the very stamp of its run", function()
+        local past = history.new(root)
+        local id = past:run(1000000, {}, { past:blob(PROJECT, "one", 1000000, "blob") })
+        past:run(1000000.001, {}, {})
+        assert.equal(id, select(2, assert(store:read(PROJECT, "one"))).run)
+    end)
+
     it("has an error of its own for what is not there", function()
         assert(store:save(PROJECT, "one", "blob"))
         local err = failure("not_found", store:read(PROJECT, "two"))
@@ -581,6 +595,13 @@ describe("store:read()", function()
             assert.is_false(err.retryable)
             assert.matches(root .. "/" .. saved.file, err.message, 1, true)
             assert.is_nil(store:newest(PROJECT, "one"))
+        end
+        for index = 1, 256 do
+            folders.write(root .. "/" .. saved.file,
+                ALL_BYTES:sub(1, index - 1) .. "!" .. ALL_BYTES:sub(index + 1))
+            local changed = index ~= ("!"):byte() + 1
+            assert.equal(changed and "damaged" or nil,
+                (select(2, store:read(PROJECT, "one")) or {}).code)
         end
         folders.write(root .. "/" .. saved.file, ALL_BYTES)
         assert.equal(ALL_BYTES, (assert(store:read(PROJECT, "one"))))
@@ -654,6 +675,16 @@ describe("a time to read at", function()
         assert.equal("ten and a half second", at "20260301T100000.500Z")
         assert.equal("last of the minute", at "20260301T100059.999Z")
         assert.equal("february", at "20260228T235959.999Z")
+    end)
+
+    it("is exact to the millisecond", function()
+        local stamps = {}
+        for millis = 0, 999, 7 do
+            local stamp = history.stamp(DAY + 50000 + millis / 1000)
+            stamps[#stamps + 1] = stamp
+            past:blob(PROJECT, "one", DAY + 50000 + millis / 1000, stamp)
+        end
+        for _, stamp in ipairs(stamps) do assert.equal(stamp, at(stamp)) end
     end)
 
     it("may be a run: what was the newest when it ended", function()
@@ -968,7 +999,7 @@ describe("two writers", function()
         local children = {}
         for index = 1, 4 do
             children[index] = child.start(chunk(([[
-                for turn = 1, 5 do
+                for turn = 1, 3 do
                     local saved, err
                     repeat
                         saved, err = store:save(PROJECT, "n%d", "blob " .. turn)
@@ -980,8 +1011,8 @@ describe("two writers", function()
             ]]):format(index)))
         end
         for index = 1, 4 do assert.equal("done\n", children[index]:rest()) end
-        assert.equal(20, #assert(store:runs()))
-        assert.equal(20, #folders.find(root, "%.blob$"))
+        assert.equal(12, #assert(store:runs()))
+        assert.equal(12, #folders.find(root, "%.blob$"))
         local found = assert(store:verify())
         assert.same({}, found.problems)
         assert.same({}, found.interrupted)
@@ -1014,7 +1045,7 @@ describe("readers, while a writer saves, ends runs and prunes", function()
     it("never fail, and never see damage", function()
         local fast = folders.new(true)
         local text = chunk([[
-            for round = 1, 60 do
+            for round = 1, 150 do
                 for index = 1, 3 do
                     assert(store:save(PROJECT, "n" .. index, "blob " .. round))
                 end
