@@ -1,5 +1,6 @@
 -- The README's examples run as they stand, and it says what the code says.
 
+local cli = require "spec.support.cli"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
 local files = require "spec.support.files"
@@ -55,6 +56,39 @@ describe("the README", function()
             files.remove(more.README_FOLDER)
         end)
     end
+
+    -- One command of the block, in a folder: its output, and "exit N".
+    local function run_command(line, folder)
+        local command = line:gsub("%s+#.*$", ""):gsub("DIR", folder .. "/store")
+            :gsub("db%-password%.blob", folder .. "/blob"):gsub("db%-password", "secret-0001")
+            :gsub("2026%-11%-20", (os.date "!%Y-%m-%d"))
+        local target = command:match "> (%S+)$" or "/dev/stdout"
+        local words = {}
+        for word in command:gsub("%s*> %S+$", ""):gsub("^csms ", ""):gmatch "%S+" do
+            words[#words + 1] = word
+        end
+        local pipe = assert(io.popen(cli.command(words, service.env) .. " 2>&1 >" .. target
+            .. "; echo \"exit $?\""))
+        local output = pipe:read("*a")
+        pipe:close()
+        return output
+    end
+
+    it("shows commands that work, one after the other", function()
+        if _VERSION ~= "Lua 5.4" then return end
+        local folder, count = files.temporary(), 0
+        for _, block in ipairs(readme.blocks("sh")) do
+            for line in (block.code:find("^csms doctor") and block.code or ""):gmatch("[^\n]+") do
+                if line:find("^csms restore") and not line:find("dry%-run") then
+                    service:delete("secret-0001")
+                end
+                assert.matches("exit 0\n$", run_command(line, folder), nil, nil, line)
+                count = count + 1
+            end
+        end
+        assert.is_true(count >= 10)
+        files.remove(folder)
+    end)
 
     it("shows the error where an example fails", function()
         service:fault { operation = "backup", status = 403, times = 0 }
