@@ -40,7 +40,6 @@ static struct engine {
 } engine = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .driving = PTHREAD_MUTEX_INITIALIZER,
-    .delivered = PTHREAD_COND_INITIALIZER,
     .generation = 1,
     .channels = TAILQ_HEAD_INITIALIZER(engine.channels),
     .pending = TAILQ_HEAD_INITIALIZER(engine.pending),
@@ -58,6 +57,21 @@ void csms_engine_unlock(void)
 }
 
 /* ---- once a process, and after a fork --------------------------------- */
+
+/* Its waits go by a clock that nobody sets. Returns 0, or an error number. */
+static int init_delivered(void)
+{
+    pthread_condattr_t attributes;
+    int code = pthread_condattr_init(&attributes);
+
+    if (code)
+        return code;
+    code = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    if (code == 0)
+        code = pthread_cond_init(&engine.delivered, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    return code;
+}
 
 static void end_in_child(struct csms_transfer_list *list)
 {
@@ -91,7 +105,7 @@ static void forget_engine(void)
     }
     (void)pthread_mutex_init(&engine.lock, NULL);
     (void)pthread_mutex_init(&engine.driving, NULL);
-    (void)pthread_cond_init(&engine.delivered, NULL);
+    (void)init_delivered();
     csms_options_close_sockets();
     engine.multi = NULL;
     engine.generation++;
@@ -112,6 +126,8 @@ static void init_process(void)
 {
     can_reuse = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
     init_code = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (init_code == CURLE_OK && init_delivered())
+        init_code = CURLE_OUT_OF_MEMORY;
     if (init_code == CURLE_OK &&
         pthread_atfork(csms_engine_lock, csms_engine_unlock, forget_engine))
         init_code = CURLE_OUT_OF_MEMORY;
@@ -324,7 +340,7 @@ static void wait_for_thread(double timeout)
     struct timespec until;
     double wait = timeout < SHARED_WAIT ? timeout : SHARED_WAIT;
 
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(wait * 1e9);
     if (until.tv_nsec >= 1000000000L) {
         until.tv_sec++;
