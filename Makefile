@@ -2,8 +2,8 @@
 #       make demo       backs up a secret from an emulated service
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
-#       make lint, test-signers, asan, valgrind, tsan, fuzz, coverage, bench,
-#       bench-quick, soak, bench-openresty, emulator, env, clean
+#       make lint, test-signers, asan, valgrind, tsan, torture, fuzz,
+#       coverage, bench, bench-quick, soak, bench-openresty, emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -51,7 +51,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
-	tsan fuzz coverage bench bench-quick soak bench-openresty \
+	tsan torture fuzz coverage bench bench-quick soak bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -138,7 +138,8 @@ emulator: test-packages
 lint: build-packages
 	@.ci/packages $(LINT_PACKAGES)
 	luacheck --quiet lua spec
-	clang-format --dry-run -Werror src/*.[ch] spec/support/*.c spec/fuzz/*.[ch] spec/bench/*.c
+	clang-format --dry-run -Werror src/*.[ch] spec/support/*.c spec/fuzz/*.[ch] spec/bench/*.c \
+		spec/torture/*.c
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability \
 		--suppress=missingIncludeSystem -D__GNUC__ -DLUA_VERSION_NUM=504 src
@@ -147,6 +148,14 @@ lint: build-packages
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang all
 	! grep -lE 'lua\.h|lauxlib\.h' src/csms_*.[ch]
 	! grep -nE '\b(abort|exit)\(' src/*.c
+
+# Each call of the C core that can fail fails once, in each operation, and Lua's
+# allocations too; TORTURE=long tries all of them.
+torture: test-packages
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@$(MAKE) --no-print-directory $(BUILD)/5.4/csms/core.so
+	@spec/torture/build $(BUILD)/torture
+	@$(lua_env) lua5.4 spec/torture/run $(BUILD)/torture $(TORTURE)
 
 # libFuzzer; FUZZ_SECONDS=1800 is the long form, FUZZ_SECONDS=replay runs what was
 # found once. FUZZ_TARGETS names some of spec/fuzz's.

@@ -282,6 +282,17 @@ static bool send_afresh(struct csms_transfer *transfer)
            curl_multi_add_handle(engine.multi, transfer->easy) == CURLM_OK;
 }
 
+/* Not CURLINFO_PRIVATE, which may fail: the transfer would never end. */
+static struct csms_transfer *find_active(const CURL *easy)
+{
+    struct csms_transfer *transfer = NULL;
+
+    TAILQ_FOREACH (transfer, &engine.active, link)
+        if (transfer->easy == easy)
+            return transfer;
+    return NULL;
+}
+
 /* Returns how many ended. */
 static size_t collect(void)
 {
@@ -290,13 +301,10 @@ static size_t collect(void)
     CURLMsg *msg = NULL;
 
     while ((msg = curl_multi_info_read(engine.multi, &left))) {
-        struct csms_transfer *transfer = NULL;
+        struct csms_transfer *transfer = find_active(msg->easy_handle);
         CURLcode code = msg->data.result;
 
-        if (msg->msg != CURLMSG_DONE ||
-            curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &transfer) !=
-                CURLE_OK ||
-            !transfer)
+        if (msg->msg != CURLMSG_DONE || !transfer)
             continue;
         if (code == CURLE_ABORTED_BY_CALLBACK && send_afresh(transfer))
             continue;
@@ -313,7 +321,7 @@ static size_t fail_all(void)
     size_t count = 0;
 
     while ((transfer = TAILQ_FIRST(&engine.active))) {
-        finish(transfer, CURLE_OUT_OF_MEMORY);
+        finish(transfer, CURLE_RECV_ERROR);
         count++;
     }
     return count;

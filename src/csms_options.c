@@ -123,6 +123,7 @@ static int local_port(int fd)
 /* Between answers a server of HTTP/1 has nothing to say: what it said all the
  * same would be taken for the answer to the next request, another secret's.
  * libcurl 7.88 looks only whether the connection is closed. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
 static int on_request(void *user, char *peer_ip, char *ip, int peer_port,
                       int port)
 {
@@ -193,7 +194,6 @@ static CURLcode set_connection(CURL *easy, const struct csms_origin *origin)
 
 static CURLcode set_answer(CURL *easy, struct csms_transfer *transfer)
 {
-    SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_ERRORBUFFER, transfer->curl_error);
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, transfer);

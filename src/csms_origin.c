@@ -15,8 +15,10 @@
 struct url_parts {
     char *scheme;
     char *host;
-    char *port;
+    char *port; /* NULL: none */
     char *path;
+    char *query;    /* NULL: none */
+    char *fragment; /* NULL: none */
 };
 
 static void free_parts(struct url_parts *parts)
@@ -25,15 +27,40 @@ static void free_parts(struct url_parts *parts)
     curl_free(parts->host);
     curl_free(parts->port);
     curl_free(parts->path);
+    curl_free(parts->query);
+    curl_free(parts->fragment);
 }
 
-static bool has_part(CURLU *url, CURLUPart part)
+/* A part that is not there is no failure: it leaves the pointer NULL. */
+static CURLUcode get_optional(CURLU *url, CURLUPart part, CURLUcode absent,
+                              char **text)
 {
-    char *text = NULL;
-    bool found = curl_url_get(url, part, &text, 0) == CURLUE_OK;
+    CURLUcode code = curl_url_get(url, part, text, 0);
 
-    curl_free(text);
-    return found;
+    return code == absent ? CURLUE_OK : code;
+}
+
+static CURLUcode read_parts(CURLU *url, const char *text,
+                            struct url_parts *parts)
+{
+    CURLUcode code =
+        curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+
+    if (code == CURLUE_OK)
+        code = curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0);
+    if (code == CURLUE_OK)
+        code = curl_url_get(url, CURLUPART_HOST, &parts->host, 0);
+    if (code == CURLUE_OK)
+        code = curl_url_get(url, CURLUPART_PATH, &parts->path, 0);
+    if (code == CURLUE_OK)
+        code = get_optional(url, CURLUPART_PORT, CURLUE_NO_PORT, &parts->port);
+    if (code == CURLUE_OK)
+        code =
+            get_optional(url, CURLUPART_QUERY, CURLUE_NO_QUERY, &parts->query);
+    if (code == CURLUE_OK)
+        code = get_optional(url, CURLUPART_FRAGMENT, CURLUE_NO_FRAGMENT,
+                            &parts->fragment);
+    return code;
 }
 
 static int bad_endpoint(struct csms_err *err, const char *text, const char *why)
@@ -58,46 +85,34 @@ static bool is_plain_host(const char *host)
 static int parse_url(const char *text, struct url_parts *parts,
                      struct csms_err *err)
 {
-    CURLU *url = curl_url();
-    int result = -1;
+    CURLU *url = NULL;
+    CURLUcode code = CURLUE_OK;
 
-    if (!url) {
-        csms_err_memory(err);
-        return -1;
-    }
     /* The text may hold a password: it is not repeated then. */
     if (strchr(text, '@')) {
         csms_err_set(err, CSMS_CONFIG,
                      "an endpoint must not hold a user or password; keys come "
                      "from `credentials`");
-        goto out;
+        return -1;
     }
-    if (curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) !=
-            CURLUE_OK ||
-        curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_HOST, &parts->host, 0) != CURLUE_OK ||
-        curl_url_get(url, CURLUPART_PATH, &parts->path, 0) != CURLUE_OK ||
-        !parts->scheme || !parts->host || !parts->path) {
-        bad_endpoint(err, text, "is not a URL");
-        goto out;
-    }
-    if (!is_plain_host(parts->host)) {
-        bad_endpoint(err, text,
-                     "has a host that is no plain name (an international one "
-                     "starts with xn--)");
-        goto out;
-    }
-    /* No port is no fault: it leaves the pointer NULL. */
-    (void)curl_url_get(url, CURLUPART_PORT, &parts->port, 0);
-    if (strcmp(parts->path, "/") != 0 || has_part(url, CURLUPART_QUERY) ||
-        has_part(url, CURLUPART_FRAGMENT)) {
-        bad_endpoint(err, text, "has a path");
-        goto out;
-    }
-    result = 0;
-out:
+    url = curl_url();
+    code = url ? read_parts(url, text, parts) : CURLUE_OUT_OF_MEMORY;
     curl_url_cleanup(url);
-    return result;
+    if (code == CURLUE_OUT_OF_MEMORY) {
+        csms_err_memory(err);
+        return -1;
+    }
+    if (code != CURLUE_OK || !parts->scheme || !parts->host || !parts->path) {
+        bad_endpoint(err, text, "is not a URL");
+        return -1;
+    }
+    if (!is_plain_host(parts->host))
+        return bad_endpoint(err, text,
+                            "has a host that is no plain name (an "
+                            "international one starts with xn--)");
+    if (strcmp(parts->path, "/") != 0 || parts->query || parts->fragment)
+        return bad_endpoint(err, text, "has a path");
+    return 0;
 }
 
 static bool is_loopback(const char *host)
@@ -171,15 +186,15 @@ static int check_proxy(const char *proxy, struct csms_err *err)
     if (!proxy || *proxy == '\0')
         return 0;
     url = curl_url();
-    if (!url) {
-        csms_err_memory(err);
-        return -1;
-    }
+    if (!url)
+        return csms_err_memory(err);
     code = curl_url_set(url, CURLUPART_URL, proxy,
                         CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME);
     curl_url_cleanup(url);
     if (code == CURLUE_OK)
         return 0;
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return csms_err_memory(err);
     return csms_err_set(err, CSMS_CONFIG,
                         "proxy is not a URL; write it as http://host:port");
 }
@@ -220,7 +235,7 @@ struct csms_origin *csms_origin_new(const struct csms_origin_config *config,
                                     struct csms_err *err)
 {
     struct csms_origin *origin = OPENSSL_zalloc(sizeof *origin);
-    struct url_parts parts = {NULL, NULL, NULL, NULL};
+    struct url_parts parts = {NULL, NULL, NULL, NULL, NULL, NULL};
 
     if (!origin) {
         csms_err_memory(err);

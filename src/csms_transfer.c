@@ -388,8 +388,10 @@ CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
     curl_off_t pretransfer = 0;
 
     if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE,
-                          &transfer->status) != CURLE_OK ||
-        curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT,
+                          &transfer->status) != CURLE_OK &&
+        code == CURLE_OK)
+        code = CURLE_OUT_OF_MEMORY;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT,
                           &transfer->port) != CURLE_OK ||
         curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T,
                           &pretransfer) != CURLE_OK)

@@ -420,6 +420,9 @@ static int push_hex(lua_State *L, const unsigned char *bytes, size_t len)
     if (out->failure)
         return luaL_error(L, "out of memory");
     lcsms_push_span(L, csms_buf_view(out));
+    /* Not left to the collector: a store that is closed as its Lua state ends
+     * makes one that no collector sees. */
+    csms_buf_free(out);
     return 1;
 }
 

@@ -57,6 +57,11 @@ function M.scratch()
     return (M.shell "mktemp -d"):match "^%S+"
 end
 
+--- One in memory, where there is such a place: for thousands of stores.
+function M.scratch_in_memory()
+    return (M.shell "mktemp -d -p /dev/shm 2>/dev/null || mktemp -d"):match "^%S+"
+end
+
 --- Builds the library of spec/support/fail_nth.c in a folder: its path.
 function M.build_library(folder)
     local path = folder .. "/fail_nth.so"
@@ -143,6 +148,25 @@ function M.work(folder, name, version)
     if good then err = nil end
     good, problem = store:close()
     return reported, err or not good and problem or nil
+end
+
+--- Makes a store that has two whole runs, and one that was killed between the names
+--- of its blobs and the record.
+function M.make_base(folder, library)
+    for version = 1, 2 do
+        local _, err = M.work(folder, "save", version)
+        assert(not err, tostring(err))
+    end
+    local fresh = folder .. "-counted"
+    M.write_tree(fresh, M.read_tree(folder))
+    local function save(into, at, how)
+        return M.hindered(library, M.program("store_run_program", into, "save", "3"), into, at, how)
+    end
+    local renames = 0
+    for number, call in ipairs(save(fresh, 0).calls) do
+        if call == "renameat" then renames = renames + 1 end
+        if renames == 2 then return save(folder, number, "kill") end
+    end
 end
 
 -- ---- what is in a store ---------------------------------------------------------
