@@ -52,7 +52,9 @@ end
 -- wrap: a shell line in which COMMAND stands for the program, as "umask 0; exec COMMAND".
 function M.start(chunk, wrap)
     local script = write_script(chunk)
-    local command = ("'%s' '%s' 2>&1"):format(interpreter(), script)
+    -- With the signals as any program finds them: a background job ignores SIGINT.
+    local command = ("env --default-signal=INT,TERM,PIPE '%s' '%s' 2>&1")
+        :format(interpreter(), script)
     local line = (wrap or "exec COMMAND"):gsub("COMMAND", function() return command end)
     local pipe = assert(io.popen(line, "r"))
     local self = setmetatable({ pipe = pipe, script = script }, Child)
