@@ -3,7 +3,8 @@
 #       make test       runs the specs on both Luas
 #       make install    DESTDIR= PREFIX=/usr/local
 #       make lint, test-signers, asan, valgrind, tsan, torture, fuzz,
-#       coverage, bench, bench-quick, soak, bench-openresty, emulator, env, clean
+#       coverage, check-install, bench, bench-quick, soak, bench-openresty,
+#       emulator, env, clean
 # demo, test, lint, asan, valgrind and emulator install missing Debian packages.
 
 PREFIX ?= /usr/local
@@ -27,8 +28,9 @@ LUA_BIN_5.1 := luajit
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(WERROR)
 HARDENING := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+# The prefix map: the same source gives the same bytes in any folder.
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread \
-	$(WARNINGS) $(HARDENING) $(CFLAGS)
+	-ffile-prefix-map=$(CURDIR)=. $(WARNINGS) $(HARDENING) $(CFLAGS)
 # nodelete: a thread of libcurl's may outlive the Lua state that loaded us.
 ALL_LDFLAGS = -shared -pthread -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
 LIBS_CFLAGS := $(shell $(PKG_CONFIG) --cflags libcurl libcrypto)
@@ -51,7 +53,7 @@ lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
 	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
-	tsan torture fuzz coverage bench bench-quick soak bench-openresty \
+	tsan torture fuzz coverage check-install bench bench-quick soak bench-openresty \
 	emulator clean env build-packages test-packages
 
 all: $(LUAS:%=$(BUILD)/%/csms/core.so)
@@ -148,6 +150,22 @@ lint: build-packages
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=clang all
 	! grep -lE 'lua\.h|lauxlib\.h' src/csms_*.[ch]
 	! grep -nE '\b(abort|exit)\(' src/*.c
+
+# The installed copies, by make and by LuaRocks, pass the client's specs.
+INSTALLED := $(CURDIR)/$(BUILD)/installed
+check-install: test-packages
+	@.ci/packages luarocks
+	@rm -rf $(INSTALLED)
+	@$(MAKE) --no-print-directory install LUAS=5.4 PREFIX=$(INSTALLED)/make >/dev/null
+	@luarocks --lua-version 5.4 make --tree $(INSTALLED)/rocks --deps-mode none >/dev/null
+	@for tree in $(INSTALLED)/make $(INSTALLED)/rocks; do \
+		echo "== $$tree"; \
+		LUA_PATH="$$tree/share/lua/5.4/?.lua;$$tree/share/lua/5.4/?/init.lua;./?.lua;;" \
+		LUA_CPATH="$$tree/lib/lua/5.4/?.so;;" \
+		lua5.4 "$$(command -v busted)" --output=plainTerminal \
+			spec/client_spec.lua spec/cli_spec.lua || exit 1; \
+		test -x "$$tree/bin/csms" || exit 1; \
+	done
 
 # Each call of the C core that can fail fails once, in each operation, and Lua's
 # allocations too; TORTURE=long tries all of them.

@@ -28,6 +28,24 @@ describe("packaging", function()
         assert.matches("(" .. version:gsub("%.", "%%.") .. ")", files.read("CHANGELOG.md"))
     end)
 
+    it("builds from what git archives alone, and to the same bytes in any folder", function()
+        if not run("git rev-parse --git-dir"):find("exit 0\n$") then
+            pending("this is no git checkout")
+        end
+        with_folder(function(folder)
+            local sums = {}
+            for index, name in ipairs { "one", "another/folder" } do
+                local output = run(("mkdir -p %s/%s && git archive HEAD | tar -x -C %s/%s && "
+                    .. "make -C %s/%s LUAS=%s"):format(folder, name, folder, name, folder, name,
+                    abi))
+                assert.matches("exit 0\n$", output)
+                sums[index] = run(("sha256sum <%s/%s/.build/%s/csms/core.so"):format(folder, name,
+                    abi))
+            end
+            assert.equal(sums[1], sums[2])
+        end)
+    end)
+
     it("installs with make into a folder, and works from there", function()
         with_folder(function(folder)
             local output = run("make install LUAS=" .. abi .. " PREFIX=/usr DESTDIR=" .. folder)
