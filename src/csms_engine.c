@@ -209,12 +209,12 @@ static void deliver(struct csms_transfer *transfer)
     TAILQ_REMOVE(&engine.active, transfer, link);
     channel->in_flight--;
     closed = channel->closed;
+    atomic_store(&transfer->done, true); /* before anybody hears of it */
     if (!closed) {
         if (TAILQ_EMPTY(&channel->finished))
             csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
         TAILQ_INSERT_TAIL(&channel->finished, transfer, link);
     }
-    atomic_store(&transfer->done, true);
     engine.news = true;
     (void)pthread_cond_broadcast(&engine.delivered);
     csms_engine_unlock();
