@@ -49,7 +49,7 @@ local function status(opts, now)
         secrets[key] = secret
         if secret.problem then problems = problems + 1 end
     end
-    assert.equal(problems, result.problems)
+    assert.equal(problems + result.never_whole, result.problems)
     return secrets, result
 end
 
@@ -114,7 +114,16 @@ describe("status()", function()
 
     it("of an empty store says nothing", function()
         local _, result = status()
-        assert.same({ secrets = {}, problems = 0 }, result)
+        assert.same({ secrets = {}, problems = 0, never_whole = 0 }, result)
+    end)
+
+    it("has a problem where --all was asked for and never came to its end", function()
+        past:run(NOW - 60, ALL, { saved("a", NOW - 50) }, { interrupted = true })
+        local secrets, result = status()
+        assert.is_nil(secrets.a.problem)
+        assert.same({ 1, 1 }, { result.problems, result.never_whole })
+        past:run(NOW - 40, ALL, { saved("a", NOW - 30) })
+        assert.equal(0, select(2, status()).problems)
     end)
 
     it("takes the time from the clock, and options from a table", function()

@@ -215,12 +215,12 @@ static int make_directory(int at, const char *name, int flags)
 
     if (!made && errno != EEXIST) /* somebody else may have been faster */
         return -1;
-    fd = open_at(at, name, O_RDONLY | O_DIRECTORY | flags);
-    if (made && (fd < 0 || fchmod(fd, DIRECTORY_MODE) != 0)) {
+    /* Before it is opened: the umask may have taken what that needs. */
+    if (!made || fchmodat(at, name, DIRECTORY_MODE, 0) == 0)
+        fd = open_at(at, name, O_RDONLY | O_DIRECTORY | flags);
+    if (made && fd < 0) {
         int number = errno;
 
-        if (fd >= 0)
-            drop(fd);
         (void)unlinkat(at, name, AT_REMOVEDIR);
         errno = number;
         return -1;

@@ -5,6 +5,7 @@
 --
 -- Its work is done in place: it blocks whoever calls it for as long as the disk does.
 
+local arguments = require "csms.arguments"
 local blobs = require "csms.store.blobs"
 local core = require "csms.core"
 local directory = require "csms.store.directory"
@@ -230,6 +231,14 @@ local function find_and_read(dir, project, name, at, again)
     return nil, digest
 end
 
+--- The moment, as a stamp, that `at` stands for (see read); or nil and the error.
+function Store:moment(at)
+    expect("string", 1, "at", at)
+    local dir, err = reading(self)
+    if not dir then return nil, err end
+    return stamp_of(dir, at)
+end
+
 --- The newest backup of a secret, or the newest one not younger than `at`: the
 --- blob, {file, sha256, bytes, saved_at, run, endpoint, region, kms_key_id}; or nil
 --- and the error (kind "not_found"; "storage" with the code "damaged").
@@ -291,7 +300,11 @@ end
 --- newest, count, bytes}, `newest` in seconds since 1970; or nil and the error.
 function Store:list(project)
     expect("string", 1, "project", project, true)
-    local dir, err = reading(self)
+    local good, err = true, nil
+    if project then good, err = arguments.project(project) end
+    if not good then return nil, err end
+    local dir
+    dir, err = reading(self)
     if not dir then return nil, err end
     local secrets
     secrets, err = blobs.secrets(dir, project)

@@ -49,6 +49,7 @@ local TOLD = {
     { "^curl_multi", "^network " .. MEMORY },
     { "^curl_global_init", "^config libcurl cannot start" },
     { "^pthread_atfork", "^config libcurl cannot start" },
+    { "^pthread_cond", "^config libcurl cannot start" },
     { "^pthread_create", "^config no thread" },
     { "^EVP_", "^config OpenSSL cannot compute" },
     { "^gmtime_r", "^argument the time" },

@@ -178,7 +178,7 @@ local function tell(run, exit, summary, err)
     local out = run.out
     local counts = run.tally:sentence(summary.total) .. ", in " .. times.span(summary.seconds)
     if err and err ~= run.told and exit <= 128 then out:problem(tostring(err)) end
-    if summary.incomplete then
+    if summary.incomplete and exit <= 128 then
         out:problem("the listing broke off, so that secrets are missing: "
             .. tostring(summary.incomplete))
     end

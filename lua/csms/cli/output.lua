@@ -19,7 +19,6 @@ local MOST_PROBLEMS = 20 -- of single secrets that are shown
 
 --- args: what the command line asked for (json, quiet, deadline).
 function M.new(args)
-    if args.json then io.stdout:setvbuf "line" end
     -- Where nobody watches, a run that went well says nothing.
     local watched = core.is_terminal(STDERR) and not args.quiet
     return setmetatable({
@@ -97,6 +96,7 @@ function Output:object(object)
         members[index] = json.encode(key) .. ":" .. json.encode(object[key])
     end
     self:write("{" .. table.concat(members, ",") .. "}\n")
+    check_stdout(self, io.stdout:flush()) -- whoever reads it acts on it now
 end
 
 -- ---- for people: stderr -----------------------------------------------------

@@ -18,7 +18,9 @@ function M.run(args, out)
     if not result then return out:failed(err) end
     local outcome = args.dry_run and "would_remove" or "removed"
     for _, file in ipairs(result.removed) do
-        out:print((args.dry_run and "would remove " or "removed ") .. file)
+        if args.dry_run or not args.quiet then
+            out:print((args.dry_run and "would remove " or "removed ") .. file)
+        end
         out:object { type = "file", outcome = outcome, file = file }
     end
     out:note(("%d backups %s, %d kept"):format(#result.removed,

@@ -213,7 +213,10 @@ end
 local function restore_from_store(run)
     local names, good, err
     run.store, err = stores.open(run.args.from)
-    if run.store then names, err = select_names(run) end
+    good = run.store
+    if good and run.args.at then good, err = run.store:moment(run.args.at) end
+    if good then names, err = select_names(run) end
+    good = nil
     if names then good, err = list(run) end
     if not good then return run.out:failed(err) end
     run.total = #names

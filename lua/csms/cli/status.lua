@@ -19,12 +19,14 @@ end
 
 local function show(out, secrets)
     local several, rows = has_several_projects(secrets), {}
-    for index, secret in ipairs(secrets) do
-        rows[index] = {
-            several and secret.project .. "/" .. secret.name or secret.name,
-            secret.age and times.span(secret.age) or "-", times.utc(secret.newest),
-            verdict(secret),
-        }
+    for _, secret in ipairs(secrets) do
+        if secret.problem or not out.quiet then
+            rows[#rows + 1] = {
+                several and secret.project .. "/" .. secret.name or secret.name,
+                secret.age and times.span(secret.age) or "-", times.utc(secret.newest),
+                verdict(secret),
+            }
+        end
         out:object {
             type = "secret", project = secret.project, name = secret.name,
             outcome = secret.outcome, age = secret.age, newest = times.utc(secret.newest),
@@ -46,7 +48,9 @@ function M.run(args, out)
     for _, secret in ipairs(status.secrets) do
         if secret.judged then judged = judged + 1 end
     end
-    if judged == 0 then
+    if status.never_whole > 0 then
+        out:problem("no `csms backup --all` has come to its end yet: secrets may be missing")
+    elseif judged == 0 then
         out:problem("no backup to judge: no run has saved one")
     elseif status.problems > 0 then
         out:problem(("%d of %d secrets have no backup younger than %s, or failed in the last run")

@@ -4,11 +4,15 @@
 -- store's own. A run names what is removed before it is.
 
 local blobs = require "csms.store.blobs"
+local core = require "csms.core"
+local errors = require "csms.errors"
 local retention = require "csms.store.retention"
 local runs = require "csms.store.runs"
 local writer = require "csms.store.writer"
 
 local M = {}
+
+local CLOCKS_DIFFER = 60 -- seconds
 
 -- Whether the store wrote it: a run names it, or it has its digest.
 local function is_own(dir, blob, named)
@@ -22,6 +26,11 @@ end
 local function add_removable(dir, secret, keep, named, removable)
     local found, err = blobs.of_folder(dir, secret.folder)
     if not found then return nil, err end
+    -- It would count as the newest for ever, and all later ones would go.
+    if found[1] and found[1].saved_at > core.time() + CLOCKS_DIFFER then
+        return nil, errors.new("config", ("%s/%s is from the future, because a clock was wrong; "
+            .. "move it away first"):format(dir.root, found[1].file))
+    end
     local newest
     newest, err = blobs.newest_good(dir, secret.folder)
     if not newest and err then return nil, err end

@@ -18,17 +18,23 @@ local function decode(text)
     return type(value) == "table" and value or nil
 end
 
-local function is_header(line)
-    return type(line.store) == "string" and type(line.started) == "string"
-end
+local TEXTS = {
+    "project", "name", "file", "sha256", "when", "endpoint", "region", "version", "kms_key_id",
+}
 
-local TEXTS = { "project", "name", "file", "sha256", "when" }
-
-local function is_outcome(line)
-    if type(line.outcome) ~= "string" then return false end
+local function has_texts(line)
     for _, field in ipairs(TEXTS) do
         if line[field] ~= nil and type(line[field]) ~= "string" then return false end
     end
+    return true
+end
+
+local function is_header(line)
+    return type(line.store) == "string" and type(line.started) == "string" and has_texts(line)
+end
+
+local function is_outcome(line)
+    if type(line.outcome) ~= "string" or not has_texts(line) then return false end
     return line.outcome ~= "saved" or line.file ~= nil and line.sha256 ~= nil
 end
 

@@ -45,6 +45,9 @@ local function read_runs(dir)
         local header = result.header
         if not header or result.problem or asked_of(header).prune then return end
         last = last or runs.describe(run, result)
+        if asked_of(header).all and not asked_of(header).match and header.project then
+            project_of(projects, header.project).asked_all = true
+        end
         local whole = is_whole(result)
             and not (header.project and project_of(projects, header.project).whole)
         for _, line in ipairs(result.lines) do
@@ -110,9 +113,23 @@ local function judge(dir, secret, project, opts, now)
     return result
 end
 
+-- Projects of which all secrets were asked for, and no run has come to its end:
+-- nobody knows what is missing.
+local function count_never_whole(projects, only)
+    local count = 0
+    for id, project in pairs(projects) do
+        if project.asked_all and not project.whole and (not only or id == only) then
+            count = count + 1
+        end
+    end
+    return count
+end
+
 --- {secrets = {{project, name, newest, age, outcome, judged, problem}, ...},
---- problems, run}: newest in seconds since 1970, age in seconds, `problems` a count,
---- `run` the last run's header with its id and when it ended; or nil and the error.
+--- problems, never_whole, run}: newest in seconds since 1970, age in seconds;
+--- `problems` a count, which includes never_whole, the number of projects whose
+--- `--all` runs never came to an end; `run` the last run's header with its id and
+--- when it ended; or nil and the error.
 -- opts: {max_age = seconds, project = id}, each optional; now: seconds since 1970.
 function M.run(dir, opts, now)
     local projects, last = read_runs(dir)
@@ -127,6 +144,8 @@ function M.run(dir, opts, now)
         status.secrets[index] = result
         if result.problem then status.problems = status.problems + 1 end
     end
+    status.never_whole = count_never_whole(projects, opts.project)
+    status.problems = status.problems + status.never_whole
     status.run = last
     return status
 end
