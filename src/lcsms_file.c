@@ -114,32 +114,31 @@ static int directory_path(lua_State *L)
     return 1;
 }
 
-/* directory:create(path, data) -> true | nil, err */
-static int directory_create(lua_State *L)
+typedef int (*write_function)(const struct csms_dir *, const char *,
+                              struct csms_span, struct csms_err *);
+
+static int write_by(lua_State *L, write_function write)
 {
     struct csms_span data = lcsms_check_span(L, 3);
     struct csms_dir *dir = NULL;
     const char *path = NULL;
     struct csms_err err;
 
-    return push_done(L,
-                     check_both(L, &dir, &path, &err) ||
-                         csms_dir_create(dir, path, data, &err),
-                     &err);
+    return push_done(
+        L, check_both(L, &dir, &path, &err) || write(dir, path, data, &err),
+        &err);
+}
+
+/* directory:create(path, data) -> true | nil, err */
+static int directory_create(lua_State *L)
+{
+    return write_by(L, csms_dir_create);
 }
 
 /* directory:append(path, data) -> true | nil, err */
 static int directory_append(lua_State *L)
 {
-    struct csms_span data = lcsms_check_span(L, 3);
-    struct csms_dir *dir = NULL;
-    const char *path = NULL;
-    struct csms_err err;
-
-    return push_done(L,
-                     check_both(L, &dir, &path, &err) ||
-                         csms_dir_append(dir, path, data, &err),
-                     &err);
+    return write_by(L, csms_dir_append);
 }
 
 /* The strings of the array at index 2, borrowed from it; NULL, with `err`,
