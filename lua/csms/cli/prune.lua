@@ -18,7 +18,7 @@ function M.run(args, out)
     if not result then return out:failed(err) end
     local outcome = args.dry_run and "would_remove" or "removed"
     for _, file in ipairs(result.removed) do
-        if args.dry_run or not args.quiet then
+        if args.dry_run or not out.quiet then
             out:print((args.dry_run and "would remove " or "removed ") .. file)
         end
         out:object { type = "file", outcome = outcome, file = file }

@@ -210,15 +210,25 @@ local function select_names(run)
     return names
 end
 
-local function restore_from_store(run)
-    local names, good, err
+-- Opens the store, checks --at and chooses: the names, or nil and the error.
+local function prepare(run)
+    local good, names, err
     run.store, err = stores.open(run.args.from)
-    good = run.store
-    if good and run.args.at then good, err = run.store:moment(run.args.at) end
-    if good then names, err = select_names(run) end
-    good = nil
-    if names then good, err = list(run) end
-    if not good then return run.out:failed(err) end
+    if not run.store then return nil, err end
+    if run.args.at then
+        good, err = run.store:moment(run.args.at)
+        if not good then return nil, err end
+    end
+    names, err = select_names(run)
+    if not names then return nil, err end
+    good, err = list(run)
+    if not good then return nil, err end
+    return names
+end
+
+local function restore_from_store(run)
+    local names, err = prepare(run)
+    if not names then return run.out:failed(err) end
     run.total = #names
     local index = 0
     run.client.runtime:each(function()
