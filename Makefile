@@ -235,7 +235,6 @@ bench-openresty: test-packages
 # What the library takes beside C on libcurl, other tools, and the algorithm itself.
 bench bench-quick: test-packages
 	@.ci/packages nghttp2-client lua-curl valgrind binutils
-	@command -v npm >/dev/null || .ci/packages nodejs npm
 	@$(MAKE) --no-print-directory all
 	@BUILD='$(BUILD)' $(lua_env) lua5.4 spec/bench/run.lua $(if $(filter bench-quick,$@),quick)
 

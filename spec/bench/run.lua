@@ -4,6 +4,7 @@
 -- `make bench` installs and builds; BUILD names the folder of the build.
 
 local instructions = require "spec.bench.instructions"
+local measure = require "spec.bench.measure"
 local nginx = require "spec.support.nginx"
 local server_of = require "spec.bench.server"
 
@@ -13,6 +14,7 @@ local BATCH, CALLS, COLD = 5000, quick and 1000 or 3000, quick and 10 or 30
 
 local build = os.getenv "BUILD" or ".build"
 local programs = build .. "/bench"
+local median, shuffled = measure.median, measure.shuffled
 local output_of, quote = nginx.output_of, nginx.quote
 local server
 
@@ -46,33 +48,7 @@ local function compile_all()
     compile("spawn", {}, "libcurl")
 end
 
--- The official SDK's core, as spec/signers has it.
-local function install_sdk()
-    run [[
-        installed=.build/signers package=spec/signers/package.json
-        mkdir -p $installed
-        if ! cmp -s $package $installed/installed.json; then
-            cp $package $installed/package.json
-            npm install --prefix $installed --silent --no-audit --no-fund --ignore-scripts >&2
-            cp $package $installed/installed.json
-        fi]]
-end
-
 -- ---- measuring --------------------------------------------------------------
-
-local function median(values)
-    table.sort(values)
-    return values[math.floor(#values / 2) + 1]
-end
-
-local function shuffled(list)
-    local copy = { table.unpack(list) }
-    for index = #copy, 2, -1 do
-        local other = math.random(index)
-        copy[index], copy[other] = copy[other], copy[index]
-    end
-    return copy
-end
 
 local function numbers_of(text)
     local numbers = {}
@@ -329,7 +305,7 @@ end
 
 math.randomseed(os.time())
 compile_all()
-install_sdk()
+run "spec/signers/install"
 server = server_of.start()
 local good, problem = pcall(function()
     print(("Ratios; medians of %d rounds, candidates in random turns"):format(ROUNDS))

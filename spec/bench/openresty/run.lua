@@ -3,8 +3,11 @@
 -- nginx as HTTPS upstream; rounds shuffled, medians; ratios only, because machines differ.
 -- Needs wrk, and csms.core built for LuaJIT.
 
+local sharing = require "spec.bench.measure"
 local nginx = require "spec.support.nginx"
 local socket = require "socket"
+
+local median, shuffled = sharing.median, sharing.shuffled
 
 local quick = arg[1] == "quick"
 local ROUNDS, SECONDS, WARM = quick and 3 or 5, quick and 2 or 4, quick and 1 or 2
@@ -110,20 +113,6 @@ local function measure(pid, port, candidate, speed, concurrency)
         main = (main_after - main) / math.max(calls, 1) * 1e6,
         all = (all_after - all) / math.max(calls, 1) * 1e6, p99 = latency * 1000,
     }
-end
-
-local function median(values)
-    table.sort(values)
-    return values[math.floor(#values / 2) + 1]
-end
-
-local function shuffled(list)
-    local copy = { table.unpack(list) }
-    for index = #copy, 2, -1 do
-        local other = math.random(index)
-        copy[index], copy[other] = copy[other], copy[index]
-    end
-    return copy
 end
 
 local function make_certificate()
