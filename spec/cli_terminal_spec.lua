@@ -21,10 +21,11 @@ after_each(function() cli.remove(folder) end)
 local Terminal = {}
 Terminal.__index = Terminal
 
--- A terminal of that width that runs `csms ARGS`.
+-- A terminal of that width that runs `csms ARGS`. The shell in between (script takes $SHELL,
+-- else sh) catches Ctrl-C itself: dash would end of it before it says the exit code.
 local function open(args, width)
     local log = folder .. "/typescript"
-    local command = ("stty cols %d; %s; echo \"exit code $?\""):format(width or 80,
+    local command = ("trap : INT; stty cols %d; %s; echo \"exit code $?\""):format(width or 80,
         cli.command(args, emu.env))
     local pipe = assert(io.popen(("script -qefc %s %s >/dev/null")
         :format(cli.quote(command), log), "w"))
