@@ -47,12 +47,6 @@ local function seeded(number)
     return ("secret-%04d"):format(number)
 end
 
-local function write(path, text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-end
-
 local function runs()
     local objects = cli.objects(csms(0, { "runs", store, "--json" }))
     objects[#objects] = nil
@@ -272,7 +266,7 @@ describe("csms backup --max-age", function()
         assert.equal("current", outcome("1h").outcome)
         assert.equal("saved", outcome("0.001s").outcome)
         for _, path in ipairs(files.list((store .. "/" .. first.file):match("^(.*)/"), "blob$")) do
-            write(path, "damaged")
+            files.write(path, "damaged")
         end
         local good = outcome "1h"
         assert.equal("saved", good.outcome)
@@ -285,7 +279,7 @@ end)
 describe("csms, where the store fails,", function()
     it("is 12 with the path and the reason, and keeps what was saved before", function()
         csms(0, { "backup", seeded(1), "-o", store })
-        write(("%s/blobs/%s/%s"):format(store, emu.project, seeded(2)), "in the way")
+        files.write(("%s/blobs/%s/%s"):format(store, emu.project, seeded(2)), "in the way")
         emu:clear_requests()
         local result = csms(12, { "backup", "--all", "-o", store, "--rate", "0", "--json",
             "--concurrency", "1" })
@@ -305,14 +299,14 @@ describe("csms, where the store fails,", function()
 
     it("is 7 for a store of another format, and for a folder of something else", function()
         local strange = cli.folder()
-        write(strange .. "/csms-store.json", '{"format": 2, "id": "00"}\n')
+        files.write(strange .. "/csms-store.json", '{"format": 2, "id": "00"}\n')
         for _, args in ipairs { { "backup", seeded(1), "-o", strange }, { "verify", strange },
             { "status", strange }, { "runs", strange }, { "prune", strange, "--keep-last", "1" },
             { "restore", "--from", strange, "--all" } } do
             assert.matches("format 2", csms(7, args).err)
         end
         os.remove(strange .. "/csms-store.json")
-        write(strange .. "/else", "")
+        files.write(strange .. "/else", "")
         csms(7, { "backup", seeded(1), "-o", strange })
         cli.remove(strange)
     end)
@@ -452,7 +446,7 @@ describe("csms status", function()
     it("judges what the last whole run listed, not what one listed that broke off", function()
         back_up()
         local obstacle = ("%s/blobs/%s/in-the-way"):format(store, emu.project)
-        write(obstacle, "")
+        files.write(obstacle, "")
         emu:create { name = "in-the-way", value = "v" }
         csms(12, { "backup", "--all", "-o", store, "--rate", "0", "--concurrency", "1" })
         os.remove(obstacle)
@@ -483,7 +477,7 @@ end)
 describe("csms verify", function()
     it("is 8 and names what is damaged", function()
         local object = back_up()[1]
-        write(store .. "/" .. object.file, "damaged")
+        files.write(store .. "/" .. object.file, "damaged")
         local result = csms(8, { "verify", store })
         assert.matches("damaged: " .. object.file, result.out, 1, true)
         local objects, summary = cli.objects(csms(8, { "verify", store, "--json" }))
@@ -495,7 +489,7 @@ describe("csms verify", function()
 
     it("names what an interrupted run left, which is no damage", function()
         back_up()
-        write(store .. "/.tmp-00", "left")
+        files.write(store .. "/.tmp-00", "left")
         assert.matches("interrupted: %.tmp%-00: ", csms(0, { "verify", store }).out)
     end)
 end)
@@ -580,7 +574,7 @@ describe("csms restore --from", function()
         local objects = back_up()
         emu:delete { seeded(2), seeded(3) }
         local saved = cli.by_name(objects, "saved")
-        write(store .. "/" .. saved[seeded(2)].file, "damaged")
+        files.write(store .. "/" .. saved[seeded(2)].file, "damaged")
         local result = restore(3, "--all", "--dry-run")
         assert.matches("would restore secret%-0003 from blobs/", result.out)
         assert.matches("secret%-0002: storage", result.err)

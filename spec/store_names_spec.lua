@@ -16,13 +16,11 @@ local folder, root, store
 
 -- The store lies between other files, which every test leaves as they were.
 before_each(function()
-    folder = folders.new(true)
-    root = folder .. "/above/store"
+    folder, root, store = folders.with_store "above/store"
     shell(([[mkdir -p '%s/above/one' '%s/blobs/%s/one'
         for name in above/one/file above/file above/.tmp-00ff file csms-store.json lock; do
             echo "$name of another" > '%s/'"$name"
         done]]):format(folder, folder, PROJECT, folder))
-    store = assert(csms.store(root))
 end)
 
 after_each(function()

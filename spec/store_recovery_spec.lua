@@ -12,11 +12,7 @@ local OTHER = "fedcba9876543210fedcba9876543210"
 
 local folder, root, store
 
-before_each(function()
-    folder = folders.new(true)
-    root = folder .. "/store"
-    store = assert(csms.store(root))
-end)
+before_each(function() folder, root, store = folders.with_store() end)
 
 after_each(function()
     store:close()

@@ -4,7 +4,6 @@
 local cases = require "spec.support.cases"
 local child = require "spec.support.file_child"
 local core = require "csms.core"
-local csms = require "csms"
 local folders = require "spec.support.store_folder"
 local history = require "spec.support.store_history"
 
@@ -16,11 +15,7 @@ local DAY = 86400
 
 local folder, root, store
 
-before_each(function()
-    folder = folders.new(true)
-    root = folder .. "/store"
-    store = assert(csms.store(root))
-end)
+before_each(function() folder, root, store = folders.with_store() end)
 
 after_each(function()
     store:close()
@@ -38,16 +33,9 @@ end
 -- A period's name, which sorts as time does.
 local PERIODS = { daily = "!%Y-%m-%d", weekly = "!%G-W%V", monthly = "!%Y-%m" }
 
--- The blobs (lines with `seconds`) of one secret that `keep` keeps, by file: for each
--- period its last blob, of the last so many periods.
-local function keepers(blobs, keep)
-    local kept = {}
-    local by_age = {}
-    for index, blob in ipairs(blobs) do by_age[index] = blob end
-    table.sort(by_age, function(a, b)
-        if a.seconds ~= b.seconds then return a.seconds > b.seconds end
-        return a.file > b.file
-    end)
+-- Of blobs (lines with `seconds`), the newest first, marks by file those that `keep`
+-- keeps: for each period its last blob, of the last so many periods.
+local function mark(by_age, keep, kept)
     for index, blob in ipairs(by_age) do
         if index <= (keep.last or 0) then kept[blob.file] = true end
     end
@@ -63,12 +51,21 @@ local function keepers(blobs, keep)
             kept[last_of[names[index]]] = true
         end
     end
-    for _, blob in ipairs(by_age) do
-        if blob.good ~= false then
-            kept[blob.file] = true
-            break
-        end
-    end
+end
+
+-- The blobs of one secret that stay, by file: whatever is damaged before the newest
+-- good one comes on top.
+local function keepers(blobs, keep)
+    local kept = {}
+    local by_age = {}
+    for index, blob in ipairs(blobs) do by_age[index] = blob end
+    table.sort(by_age, function(a, b)
+        if a.seconds ~= b.seconds then return a.seconds > b.seconds end
+        return a.file > b.file
+    end)
+    mark(by_age, keep, kept)
+    while by_age[1].good == false do table.remove(by_age, 1) end
+    mark(by_age, keep, kept)
     return kept
 end
 
@@ -312,6 +309,28 @@ describe("prune() never removes", function()
         assert.equal(blobs[3].file, assert(store:newest(PROJECT, "one")).file)
     end)
 
+    it("a good one because a younger, damaged one has its place", function()
+        local blobs = {}
+        for index = 1, 12 do -- two a day
+            blobs[index] = past:blob(PROJECT, "one", DAY / 2 * index - 1, "blob " .. index)
+        end
+        past:run(1, {}, blobs)
+        for index = 8, 12 do
+            folders.write(root .. "/" .. blobs[index].file, "damaged")
+            blobs[index].good = false
+        end
+        for count = 1, 7 do
+            assert_prunes({ blobs }, { daily = count }, true)
+            assert_prunes({ blobs }, { last = count }, true)
+        end
+        local result = assert_prunes({ blobs }, { daily = 2 })
+        assert.equal(4, result.kept)
+        for _, index in ipairs { 6, 7, 10, 12 } do
+            assert.is_true(exists(blobs[index].file), index)
+        end
+        assert.same({ removed = {}, kept = 4 }, assert(store:prune { daily = 2 }))
+    end)
+
     it("any of a secret that has no good one", function()
         local blobs = {}
         for index = 1, 4 do
@@ -431,9 +450,14 @@ describe("prune()", function()
     it("takes up what a killed one has left", function()
         local line = { outcome = "removed", project = PROJECT, name = "one", file = blobs[1].file }
         past:run(10000, { asked = { prune = { last = 2 } } }, { line }, false)
-        local result = assert(store:prune { last = 2 })
-        assert.equal(3, #result.removed)
+        assert.same({}, assert(store:prune { last = 5 }).removed)
         local found = assert(store:verify())
+        assert.same({}, found.problems)
+        assert.same({ { file = blobs[1].file,
+            problem = "it was to be removed; the next prune that does not keep it removes it",
+        } }, found.interrupted)
+        assert.equal(3, #assert(store:prune { last = 2 }).removed)
+        found = assert(store:verify())
         assert.same({}, found.problems)
         assert.same({}, found.interrupted)
         assert.is_true(assert(store:runs())[2].interrupted)
@@ -470,7 +494,7 @@ end)
 describe("a backup from the future", function()
     it("would stay as the newest, so nothing is removed", function()
         local past = history.new(root)
-        local now = require("csms.core").time()
+        local now = core.time()
         local blobs = {
             past:blob(PROJECT, "one", now - 3600, "older"), past:blob(PROJECT, "one", now, "now"),
             past:blob(PROJECT, "one", now + 3600, "from the future"),

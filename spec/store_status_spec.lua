@@ -1,7 +1,6 @@
 -- status(): how old each secret's newest good backup is, and what the last runs
 -- left out. Which secrets count, and which are only shown.
 
-local csms = require "csms"
 local core = require "csms.core"
 local directory = require "csms.store.directory"
 local folders = require "spec.support.store_folder"
@@ -16,10 +15,8 @@ local NOW = 10000000 -- when status() is asked, in most cases
 local folder, root, store, past
 
 before_each(function()
-    folder = folders.new(true)
-    root = folder .. "/store"
+    folder, root, store = folders.with_store()
     past = history.new(root)
-    store = assert(csms.store(root))
 end)
 
 after_each(function()

@@ -3,7 +3,6 @@
 
 local cases = require "spec.support.cases"
 local core = require "csms.core"
-local csms = require "csms"
 local folders = require "spec.support.store_folder"
 local history = require "spec.support.store_history"
 local shell = require("spec.support.file_child").shell
@@ -14,11 +13,7 @@ local PROJECT = "0123456789abcdef0123456789ABCDEF"
 
 local folder, root, store
 
-before_each(function()
-    folder = folders.new(true)
-    root = folder .. "/store"
-    store = assert(csms.store(root))
-end)
+before_each(function() folder, root, store = folders.with_store() end)
 
 after_each(function()
     store:close()

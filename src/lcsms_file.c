@@ -13,9 +13,13 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "csms_dir.h"
 #include "csms_encode.h"
+#include "csms_entries.h"
 #include "csms_file.h"
+#include "csms_lock.h"
 #include "csms_signal.h"
+#include "csms_sync.h"
 
 #define DIRECTORY "csms.directory"
 #define LOCK "csms.lock"
@@ -102,18 +106,6 @@ static int directory_new(lua_State *L)
     return self->dir ? 1 : lcsms_fail(L, &err);
 }
 
-/* directory:path() -> the path that it was opened by | nil, err */
-static int directory_path(lua_State *L)
-{
-    struct csms_err err;
-    struct csms_dir *dir = check_open(L, &err);
-
-    if (!dir)
-        return lcsms_fail(L, &err);
-    lua_pushstring(L, dir->path);
-    return 1;
-}
-
 typedef int (*write_function)(const struct csms_dir *, const char *,
                               struct csms_span, struct csms_err *);
 
@@ -132,13 +124,13 @@ static int write_by(lua_State *L, write_function write)
 /* directory:create(path, data) -> true | nil, err */
 static int directory_create(lua_State *L)
 {
-    return write_by(L, csms_dir_create);
+    return write_by(L, csms_file_create);
 }
 
 /* directory:append(path, data) -> true | nil, err */
 static int directory_append(lua_State *L)
 {
-    return write_by(L, csms_dir_append);
+    return write_by(L, csms_file_append);
 }
 
 /* The strings of the array at index 2, borrowed from it; NULL, with `err`,
@@ -187,7 +179,7 @@ static int directory_rename(lua_State *L)
     (void)luaL_checkstring(L, 3);
     if (check_both(L, &dir, &from, &err) == 0)
         to = check_path(L, 3, &err);
-    return push_done(L, !to || csms_dir_rename(dir, from, to, &err), &err);
+    return push_done(L, !to || csms_file_rename(dir, from, to, &err), &err);
 }
 
 /* directory:read(path [, max]) -> data | nil, err */
@@ -202,7 +194,7 @@ static int directory_read(lua_State *L)
     if (check_both(L, &dir, &path, &err))
         return lcsms_fail(L, &err);
     out = lcsms_new_buf(L, (size_t)max);
-    if (csms_dir_read(dir, path, out, &err))
+    if (csms_file_read(dir, path, out, &err))
         return lcsms_fail(L, &err);
     lcsms_push_span(L, csms_buf_view(out));
     csms_buf_free(out); /* Lua's collector does not see how large it is */
@@ -219,7 +211,7 @@ static int directory_truncate(lua_State *L)
 
     return push_done(L,
                      check_both(L, &dir, &path, &err) ||
-                         csms_dir_truncate(dir, path, (uint64_t)size, &err),
+                         csms_file_truncate(dir, path, (uint64_t)size, &err),
                      &err);
 }
 
@@ -230,21 +222,9 @@ static int directory_remove(lua_State *L)
     const char *path = NULL;
     struct csms_err err;
 
-    return push_done(
-        L, check_both(L, &dir, &path, &err) || csms_dir_remove(dir, path, &err),
-        &err);
-}
-
-/* directory:remove_directory(path) -> true | nil, err */
-static int directory_remove_directory(lua_State *L)
-{
-    struct csms_dir *dir = NULL;
-    const char *path = NULL;
-    struct csms_err err;
-
     return push_done(L,
                      check_both(L, &dir, &path, &err) ||
-                         csms_dir_remove_directory(dir, path, &err),
+                         csms_file_remove(dir, path, &err),
                      &err);
 }
 
@@ -279,7 +259,7 @@ static int directory_entries(lua_State *L)
     if (!dir)
         return lcsms_fail(L, &err);
     entries = lcsms_new_userdata(L, sizeof *entries, ENTRIES);
-    if (csms_dir_entries(dir, path, entries, &err))
+    if (csms_entries_list(dir, path, entries, &err))
         return lcsms_fail(L, &err);
     push_entries(L, entries);
     csms_entries_free(entries);
@@ -302,7 +282,7 @@ static int directory_stat(lua_State *L)
     struct csms_err err;
 
     if (check_both(L, &dir, &path, &err) ||
-        csms_dir_stat(dir, path, &status, &err))
+        csms_file_stat(dir, path, &status, &err))
         return lcsms_fail(L, &err);
     lua_createtable(L, 0, 4);
     lua_pushstring(L, csms_file_type_name(status.type));
@@ -351,7 +331,6 @@ static int lock_close(lua_State *L)
 }
 
 static const luaL_Reg directory_methods[] = {
-    {"path", directory_path},
     {"create", directory_create},
     {"append", directory_append},
     {"sync", directory_sync},
@@ -359,7 +338,6 @@ static const luaL_Reg directory_methods[] = {
     {"read", directory_read},
     {"truncate", directory_truncate},
     {"remove", directory_remove},
-    {"remove_directory", directory_remove_directory},
     {"entries", directory_entries},
     {"stat", directory_stat},
     {"lock", directory_lock},

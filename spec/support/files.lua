@@ -10,6 +10,13 @@ function M.read(path)
     return content
 end
 
+--- Writes a file, in place where it is there.
+function M.write(path, content)
+    local file = assert(io.open(path, "wb"))
+    assert(file:write(content))
+    assert(file:close())
+end
+
 --- Sorted paths of the files in a folder whose names match a Lua pattern.
 function M.list(folder, pattern)
     local listing = assert(io.popen("ls '" .. folder .. "'"))

@@ -1,10 +1,11 @@
 -- Folders for specs of the store: what is in them byte for byte, and file systems
--- that refuse. Nothing here uses the store's own code.
+-- that refuse. Nothing here but with_store() uses the store's own code.
 
+local csms = require "csms"
 local files = require "spec.support.files"
 local shell = require("spec.support.file_child").shell
 
-local M = { read = files.read }
+local M = { read = files.read, write = files.write }
 
 -- In memory, where there is such a file system: thousands of small changes then
 -- do not wait for a disk.
@@ -19,11 +20,13 @@ function M.remove(folder)
     shell(("rm -rf '%s'"):format(folder))
 end
 
---- Writes a file, in place where it is there.
-function M.write(path, bytes)
-    local file = assert(io.open(path, "wb"))
-    assert(file:write(bytes))
-    assert(file:close())
+--- A new folder, in memory; the path of a store in it, which nothing has made yet; and
+--- that store. The caller closes the store and removes the folder.
+-- path: where in the folder; "store" by default.
+function M.with_store(path)
+    local folder = M.new(true)
+    local root = folder .. "/" .. (path or "store")
+    return folder, root, assert(csms.store(root))
 end
 
 function M.copy(from, to)

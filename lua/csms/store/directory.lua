@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- The store's folder: the C core's directory (csms_file.h), whose methods here
+-- The store's folder: the C core's directory (csms_dir.h), whose methods here
 -- answer nil and an error of kind "storage" as the library knows them.
 
 local core = require "csms.core"

@@ -22,6 +22,18 @@ local function is_own(dir, blob, named)
     return err.code ~= "damaged" and nil or false, err
 end
 
+-- What the rules keep, as keys of a table. Damaged blobs that are newer than the
+-- newest good one take no place from it and from older ones, which are not read.
+local function select_kept(found, keep, newest)
+    local kept = retention.select(found, keep)
+    local older = {}
+    for _, blob in ipairs(found) do
+        if older[1] or blob.file == newest.file then older[#older + 1] = blob end
+    end
+    for blob in pairs(retention.select(older, keep)) do kept[blob] = true end
+    return kept
+end
+
 -- Adds what may go of one secret; returns how many stay, or nil and the error.
 local function add_removable(dir, secret, keep, named, removable)
     local found, err = blobs.of_folder(dir, secret.folder)
@@ -33,12 +45,12 @@ local function add_removable(dir, secret, keep, named, removable)
     end
     local newest
     newest, err = blobs.newest_good(dir, secret.folder)
-    if not newest and err then return nil, err end
-    local kept = retention.select(found, keep)
+    if not newest then return not err and #found or nil, err end
+    local kept = select_kept(found, keep, newest)
     local stay = 0
     for _, blob in ipairs(found) do
         local own = false
-        if not kept[blob] and newest and blob.file ~= newest.file then
+        if not kept[blob] and blob.file ~= newest.file then
             own, err = is_own(dir, blob, named)
             if own == nil then return nil, err end
         end

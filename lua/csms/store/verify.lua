@@ -63,7 +63,8 @@ local function check_blob(dir, found, file, digest)
     found.blobs = found.blobs + 1
     found.seen[file] = true
     if found.removed[file] then
-        add(found.interrupted, file, "it was to be removed; the next prune does so")
+        add(found.interrupted, file,
+            "it was to be removed; the next prune that does not keep it removes it")
     elseif not data then
         add(found.problems, file, "its SHA-256 is not the one in its name; it was changed or cut")
     elseif line and line.sha256 ~= problem then
