@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "csms_encode.h"
 
-#include <stdbool.h>
-
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
@@ -25,6 +23,14 @@ static bool is_unreserved(unsigned char c)
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
            (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
            c == '~';
+}
+
+bool csms_encode_is_unreserved(struct csms_span text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!is_unreserved((unsigned char)text.data[i]))
+            return false;
+    return true;
 }
 
 void csms_encode_percent(struct csms_buf *out, struct csms_span text)

@@ -2,16 +2,17 @@
 #include "csms_engine.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
-#include "csms_options.h"
+#include "csms_flood.h"
+#include "csms_handles.h"
 #include "csms_sigpipe.h"
+#include "csms_sockets.h"
+#include "csms_thread.h"
 
 #define MAX_CONNECTIONS 256L /* kept open; the default shrinks with use */
 #define MAX_STREAMS 1000L    /* on one connection; the server's limit decides */
-#define MAX_IDLE 256         /* easy handles kept for reuse */
 #define LINGER 0.5       /* seconds of idleness after which loops are told */
 #define LONG_WAIT 60.0   /* seconds; news wake the driver earlier */
 #define SHARED_WAIT 0.05 /* seconds a step waits for the thread's news */
@@ -26,17 +27,14 @@ static struct engine {
     uint64_t generation;     /* counts engines: a fork starts another */
     struct channel_list channels;
     bool waiting; /* the driver is in curl_multi_poll: wake it */
-    bool threaded;
-    bool stopping;
+    bool threaded; /* a thread has claimed the driving */
+    bool stopping; /* and is asked to end */
     atomic_bool told_idle;
     bool news; /* something ended since the last step looked */
-    pthread_t thread;
     pthread_cond_t delivered;
     atomic_bool cancel_asked;
     struct csms_transfer_list pending; /* submitted, libcurl has not seen it */
     struct csms_transfer_list active;  /* libcurl works on it */
-    size_t idle_count;
-    CURL *idle[MAX_IDLE];
 } engine = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .driving = PTHREAD_MUTEX_INITIALIZER,
@@ -88,6 +86,18 @@ static void end_in_child(struct csms_transfer_list *list)
     }
 }
 
+static void lock_all(void)
+{
+    csms_thread_lock();
+    csms_engine_lock();
+}
+
+static void unlock_all(void)
+{
+    csms_engine_unlock();
+    csms_thread_unlock();
+}
+
 /* The child must not touch the parent's connections, and has no thread: it
  * forgets the engine, leaks what hangs in it, and starts another at its first
  * request. nginx forks its workers, and itself to become a daemon, after
@@ -101,35 +111,33 @@ static void forget_engine(void)
     while ((channel = TAILQ_FIRST(&engine.channels))) {
         TAILQ_REMOVE(&engine.channels, channel, link);
         channel->in_flight = 0;
+        channel->threaded = false;
         csms_wake_forget(&channel->wake);
     }
+    csms_thread_forget();
     (void)pthread_mutex_init(&engine.lock, NULL);
     (void)pthread_mutex_init(&engine.driving, NULL);
     (void)init_delivered();
-    csms_options_close_sockets();
+    csms_sockets_close();
+    csms_handles_forget();
     engine.multi = NULL;
     engine.generation++;
     engine.waiting = false;
     engine.threaded = false;
     engine.stopping = false;
-    engine.idle_count = 0;
 }
 
 static CURLcode init_code = CURLE_FAILED_INIT;
 
-/* Before 8.1.0 libcurl keeps a pointer to the last header of a handle's last
- * answer, and writes there where the handle's next answer begins with a folded
- * line (curl/curl#11101). */
-static bool can_reuse;
-
 static void init_process(void)
 {
-    can_reuse = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
+    csms_handles_init();
     init_code = curl_global_init(CURL_GLOBAL_DEFAULT);
+    csms_flood_init();
     if (init_code == CURLE_OK && init_delivered())
         init_code = CURLE_OUT_OF_MEMORY;
     if (init_code == CURLE_OK &&
-        pthread_atfork(csms_engine_lock, csms_engine_unlock, forget_engine))
+        pthread_atfork(lock_all, unlock_all, forget_engine))
         init_code = CURLE_OUT_OF_MEMORY;
 }
 
@@ -187,17 +195,6 @@ static void wait_for_news(double timeout)
 
 /* ---- what the driver does, with `driving` held ------------------------ */
 
-static void keep_easy(CURL *easy)
-{
-    csms_engine_lock();
-    if (can_reuse && engine.idle_count < MAX_IDLE) {
-        engine.idle[engine.idle_count++] = easy;
-        easy = NULL;
-    }
-    csms_engine_unlock();
-    curl_easy_cleanup(easy);
-}
-
 /* Hands a transfer that is out of libcurl to its channel. A byte wakes the loop
  * that reads there when the list stops being empty, and no sooner again. */
 static void deliver(struct csms_transfer *transfer)
@@ -225,9 +222,9 @@ static void deliver(struct csms_transfer *transfer)
 
 static void finish(struct csms_transfer *transfer, CURLcode code)
 {
-    csms_options_note_answer(transfer->easy);
+    csms_sockets_note_answer(transfer->easy);
     (void)curl_multi_remove_handle(engine.multi, transfer->easy);
-    keep_easy(csms_transfer_finish(transfer, code));
+    csms_transfer_finish(transfer, code);
     deliver(transfer);
 }
 
@@ -265,20 +262,19 @@ static size_t remove_cancelled(void)
         if (!atomic_load(&transfer->cancelled))
             continue;
         (void)curl_multi_remove_handle(engine.multi, transfer->easy);
-        keep_easy(csms_transfer_abort(transfer));
+        csms_transfer_abort(transfer);
         deliver(transfer);
         count++;
     }
     return count;
 }
 
-/* Nothing was sent (csms_options_note_answer): the same again, over a new
- * connection. */
+/* The same again, over a new connection, where nothing was sent
+ * (csms_sockets_note_answer) or the handle cannot take the answer. */
 static bool send_afresh(struct csms_transfer *transfer)
 {
     (void)curl_multi_remove_handle(engine.multi, transfer->easy);
-    return curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L) ==
-               CURLE_OK &&
+    return csms_transfer_renew(transfer) == CURLE_OK &&
            curl_multi_add_handle(engine.multi, transfer->easy) == CURLM_OK;
 }
 
@@ -306,7 +302,8 @@ static size_t collect(void)
 
         if (msg->msg != CURLMSG_DONE || !transfer)
             continue;
-        if (code == CURLE_ABORTED_BY_CALLBACK && send_afresh(transfer))
+        if ((code == CURLE_ABORTED_BY_CALLBACK || transfer->refused_http1) &&
+            send_afresh(transfer))
             continue;
         finish(transfer, code);
         count++;
@@ -335,6 +332,7 @@ static size_t perform(void)
 
     add_pending();
     count = remove_cancelled();
+    csms_flood_enter();
     if (curl_multi_perform(engine.multi, &running) != CURLM_OK)
         count += fail_all();
     return count + collect();
@@ -490,9 +488,8 @@ static void wait_idle(void)
         tell_idle();
 }
 
-static void *run_thread(void *unused)
+void csms_engine_drive(void)
 {
-    (void)unused;
     (void)pthread_mutex_lock(&engine.driving);
     while (!is_stopping()) {
         (void)perform();
@@ -502,57 +499,26 @@ static void *run_thread(void *unused)
             wait_for_news(LONG_WAIT);
     }
     (void)pthread_mutex_unlock(&engine.driving);
-    return NULL;
 }
 
-/* A signal that this thread took would not interrupt nginx's event loop. The
- * resolver threads that libcurl starts inherit the mask. */
-static int create_thread(void)
+void csms_engine_claim(void)
 {
-    sigset_t blocked;
-    sigset_t mask;
-    int result = 0;
-
-    (void)sigfillset(&blocked);
-    (void)sigdelset(&blocked, SIGSEGV);
-    (void)sigdelset(&blocked, SIGBUS);
-    (void)sigdelset(&blocked, SIGFPE);
-    (void)sigdelset(&blocked, SIGILL);
-    (void)pthread_sigmask(SIG_SETMASK, &blocked, &mask);
-    result = pthread_create(&engine.thread, NULL, run_thread, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    return result;
-}
-
-int csms_engine_start(struct csms_err *err)
-{
-    int problem = 0;
-
     csms_engine_lock();
-    if (!engine.threaded) {
-        engine.stopping = false;
-        problem = create_thread();
-        engine.threaded = problem == 0;
-    }
+    engine.threaded = true;
+    engine.stopping = false;
     csms_engine_unlock();
-    if (problem == 0)
-        return 0;
-    csms_err_set(err, CSMS_CONFIG, "no thread for the network");
-    csms_err_cause(err, strerror(problem));
-    return -1;
 }
 
-static void stop_thread(void)
+void csms_engine_dismiss(void)
 {
-    bool threaded = false;
-
     csms_engine_lock();
-    threaded = engine.threaded;
-    engine.stopping = threaded;
+    engine.stopping = true;
     wake_driver();
     csms_engine_unlock();
-    if (threaded)
-        (void)pthread_join(engine.thread, NULL);
+}
+
+void csms_engine_release(void)
+{
     csms_engine_lock();
     engine.threaded = false;
     engine.stopping = false;
@@ -620,16 +586,15 @@ void csms_engine_leave(struct csms_channel *channel)
 {
     struct csms_sigpipe guard;
 
+    csms_thread_stop(channel);
     if (!remove_channel(channel))
         return;
-    stop_thread();
     (void)pthread_mutex_lock(&engine.driving);
     csms_sigpipe_block(&guard);
     (void)perform(); /* ends what was cancelled */
     csms_engine_lock();
     if (TAILQ_EMPTY(&engine.channels)) {
-        while (engine.idle_count > 0)
-            curl_easy_cleanup(engine.idle[--engine.idle_count]);
+        csms_handles_free();
         (void)curl_multi_cleanup(engine.multi);
         engine.multi = NULL;
     }
@@ -639,17 +604,6 @@ void csms_engine_leave(struct csms_channel *channel)
 }
 
 /* ---- transfers in and out --------------------------------------------- */
-
-CURL *csms_engine_take_easy(void)
-{
-    CURL *easy = NULL;
-
-    csms_engine_lock();
-    if (engine.idle_count > 0)
-        easy = engine.idle[--engine.idle_count];
-    csms_engine_unlock();
-    return easy ? easy : curl_easy_init();
-}
 
 void csms_engine_submit(struct csms_transfer *transfer)
 {

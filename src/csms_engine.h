@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The process's one libcurl multi handle and whoever drives it: the callers,
- * one step at a time, or a thread of its own. csms_http.c is its public side.
+ * one step at a time, or a thread of its own (csms_thread.h). csms_http.c is its
+ * public side.
  *
  * One lock guards all that is shared. Only the driver calls libcurl on the
  * multi handle and on transfers that are active in it; a second lock,
@@ -16,6 +17,7 @@
 struct csms_channel {
     atomic_int refs; /* its owner, and each transfer in the engine */
     bool closed;
+    bool threaded; /* it has asked for the thread */
     uint64_t generation; /* of the engine that it joined */
     uint64_t last_id;
     size_t in_flight;
@@ -39,9 +41,6 @@ void csms_engine_leave(struct csms_channel *channel);
 /* Whether the channel joined the engine that there is now. */
 bool csms_engine_has(const struct csms_channel *channel);
 
-/* A reset easy handle, or NULL. */
-CURL *csms_engine_take_easy(void);
-
 /* Hands over a transfer, with the references for it already taken. */
 void csms_engine_submit(struct csms_transfer *transfer);
 
@@ -57,8 +56,13 @@ void csms_engine_attached(struct csms_channel *channel);
 
 void csms_engine_step(double timeout);
 
-/* Starts the thread, unless it runs. */
-int csms_engine_start(struct csms_err *err);
+/* What csms_thread.c builds on. claim: from now on steps only wait for what
+ * somebody else delivers; drive: is that, and returns after dismiss; release:
+ * steps drive again. */
+void csms_engine_claim(void);
+void csms_engine_drive(void);
+void csms_engine_dismiss(void);
+void csms_engine_release(void);
 
 void csms_channel_unref(struct csms_channel *channel);
 

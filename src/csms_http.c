@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 
 #include "csms_engine.h"
+#include "csms_thread.h"
 
 struct csms_channel *csms_channel_new(struct csms_err *err)
 {
@@ -62,16 +63,10 @@ struct csms_transfer *csms_http_submit(struct csms_channel *channel,
                                        struct csms_err *err)
 {
     struct csms_transfer *transfer = NULL;
-    CURL *easy = NULL;
 
     if (!csms_engine_has(channel) && csms_engine_join(channel, err))
         return NULL;
-    easy = csms_engine_take_easy();
-    if (!easy) {
-        csms_err_memory(err);
-        return NULL;
-    }
-    transfer = csms_transfer_new(easy, origin, request, cred, err);
+    transfer = csms_transfer_new(origin, request, cred, err);
     if (!transfer)
         return NULL;
     transfer->channel = channel;
@@ -91,7 +86,12 @@ int csms_http_start(struct csms_channel *channel, struct csms_err *err)
 {
     if (!csms_engine_has(channel) && csms_engine_join(channel, err))
         return -1;
-    return csms_engine_start(err);
+    return csms_thread_start(channel, err);
+}
+
+void csms_http_stop(struct csms_channel *channel)
+{
+    csms_thread_stop(channel);
 }
 
 struct csms_transfer *csms_http_drain(struct csms_channel *channel)

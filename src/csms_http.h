@@ -52,9 +52,10 @@ struct csms_transfer *csms_http_submit(struct csms_channel *channel,
  * as one of any channel is done. Safe from several threads. */
 void csms_http_step(double timeout);
 
-/* Gives the engine a thread of its own, which drives it from then on until the
- * last channel is closed. Returns 0, or -1 with `err`. */
+/* Gives the engine a thread of its own, which drives it until each channel that
+ * asked for it has stopped or closed. Returns 0, or -1 with `err`. */
 int csms_http_start(struct csms_channel *channel, struct csms_err *err);
+void csms_http_stop(struct csms_channel *channel);
 
 /* Submitted and not yet ended. */
 size_t csms_channel_in_flight(struct csms_channel *channel);

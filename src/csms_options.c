@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "csms_options.h"
 
-#include <stdint.h>
 #include <string.h>
 
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define MAX_SOCKETS 65536
-#define MAX_PORTS 65536
+#include "csms_flood.h"
+#include "csms_sockets.h"
 
 /* ---- callbacks: they append to capped buffers and nothing else --------- */
 
@@ -20,7 +14,10 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     size_t len = size * count;
 
     /* A status line starts an answer; 1xx ones come before the real one. */
-    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
+    if (len >= 6 && memcmp(data, "HTTP/", 5) == 0) {
+        transfer->refused_http1 = transfer->http2_only && data[5] == '1';
+        if (transfer->refused_http1)
+            return 0;
         transfer->answer = transfer->head.len;
         transfer->head_whole = false;
     }
@@ -37,111 +34,10 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
     return csms_buf_append(&transfer->body, data, len) ? len : 0;
 }
 
-/* The connections' descriptors, one bit each, for a child after a fork. Only
- * whoever drives the engine opens and closes them. */
-static unsigned char open_sockets[MAX_SOCKETS / 8];
-
-/* By local port: the descriptor of a connection whose last answer came over
- * HTTP/1, else 0. A port says which connection a request is about to use. */
-static uint16_t http1_sockets[MAX_PORTS];
-
-static bool is_open(int fd)
-{
-    return fd >= 0 && fd < MAX_SOCKETS &&
-           (open_sockets[fd / 8] & (1U << (fd % 8)));
-}
-
-static void note_socket(int fd, bool open)
-{
-    if (fd < 0 || fd >= MAX_SOCKETS)
-        return;
-    if (open)
-        open_sockets[fd / 8] |= (unsigned char)(1U << (fd % 8));
-    else
-        open_sockets[fd / 8] &= (unsigned char)~(1U << (fd % 8));
-}
-
-void csms_options_close_sockets(void)
-{
-    for (int fd = 0; fd < MAX_SOCKETS; fd++)
-        if (is_open(fd))
-            (void)close(fd);
-    memset(open_sockets, 0, sizeof open_sockets);
-}
-
-/* libcurl 7.88 opens sockets that a program's children would inherit. */
-static curl_socket_t on_open_socket(void *user, curlsocktype purpose,
-                                    struct curl_sockaddr *address)
-{
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-                    address->protocol);
-
-    (void)user;
-    (void)purpose;
-    note_socket(fd, true);
-    return fd;
-}
-
-static int on_close_socket(void *user, curl_socket_t fd)
-{
-    (void)user;
-    note_socket(fd, false);
-    return close(fd);
-}
-
-void csms_options_note_answer(CURL *easy)
-{
-    curl_socket_t fd = CURL_SOCKET_BAD;
-    long version = 0;
-    long port = 0;
-    bool http1 = false;
-
-    if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK ||
-        curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version) != CURLE_OK ||
-        curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK ||
-        port <= 0 || port >= MAX_PORTS)
-        return;
-    http1 =
-        version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
-    http1_sockets[port] = http1 && is_open(fd) ? (uint16_t)fd : 0;
-}
-
-static int local_port(int fd)
-{
-    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
-    socklen_t size = sizeof address;
-
-    if (getsockname(fd, (struct sockaddr *)&address, &size))
-        return -1;
-    if (address.ss_family == AF_INET)
-        return ntohs(((struct sockaddr_in *)&address)->sin_port);
-    if (address.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    return -1;
-}
-
-/* Between answers a server of HTTP/1 has nothing to say: what it said all the
- * same would be taken for the answer to the next request, another secret's.
- * libcurl 7.88 looks only whether the connection is closed. */
-/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
-static int on_request(void *user, char *peer_ip, char *ip, int peer_port,
-                      int port)
-{
-    struct pollfd entry = {-1, POLLIN, 0};
-
-    (void)user;
-    (void)peer_ip;
-    (void)ip;
-    (void)peer_port;
-    if (port > 0 && port < MAX_PORTS && http1_sockets[port] > 0)
-        entry.fd = http1_sockets[port];
-    /* Both numbers may have gone to another connection since. */
-    if (!is_open(entry.fd) || local_port(entry.fd) != port)
-        return CURL_PREREQFUNC_OK;
-    return poll(&entry, 1, 0) == 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
-}
-
 /* ---- libcurl's options ------------------------------------------------ */
+
+/* The least that there is: of 64 KiB a handle, nearly all would stay unused. */
+#define UPLOAD_BUFFER 16384L
 
 #define SET(option, value)                                                     \
     do {                                                                       \
@@ -168,10 +64,9 @@ static CURLcode set_protocol(CURL *easy, const struct csms_origin *origin)
 static CURLcode set_connection(CURL *easy, const struct csms_origin *origin)
 {
     SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
     SET(CURLOPT_CONNECTTIMEOUT_MS, origin->connect_timeout_ms);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
 #if LIBCURL_VERSION_NUM >= 0x075700
     /* Else removing a transfer that still resolves its host joins libcurl's
      * resolver thread, and everything waits for a slow name server. */
@@ -199,7 +94,6 @@ static CURLcode set_answer(CURL *easy, struct csms_transfer *transfer)
     SET(CURLOPT_HEADERDATA, transfer);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, transfer);
-    SET(CURLOPT_PREREQFUNCTION, on_request);
     return CURLE_OK;
 }
 
@@ -240,6 +134,10 @@ CURLcode csms_options_set(struct csms_transfer *transfer,
 
     if (code == CURLE_OK)
         code = set_connection(transfer->easy, transfer->origin);
+    if (code == CURLE_OK)
+        code = csms_sockets_set(transfer->easy);
+    if (code == CURLE_OK)
+        code = csms_flood_set(transfer->easy);
     if (code == CURLE_OK)
         code = set_answer(transfer->easy, transfer);
     if (code == CURLE_OK)

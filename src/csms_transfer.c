@@ -8,6 +8,7 @@
 
 #include <openssl/crypto.h>
 
+#include "csms_handles.h"
 #include "csms_options.h"
 
 #define MAX_URL (8 * 1024)
@@ -223,7 +224,7 @@ out:
 
 /* ---- life ------------------------------------------------------------- */
 
-struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
+struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
                                         const struct csms_request *request,
                                         struct csms_cred *cred,
                                         struct csms_err *err)
@@ -232,13 +233,11 @@ struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
 
     if (!transfer) {
         csms_err_memory(err);
-        curl_easy_cleanup(easy);
         return NULL;
     }
     atomic_init(&transfer->refs, 1);
     atomic_init(&transfer->cancelled, false);
     atomic_init(&transfer->done, false);
-    transfer->easy = easy;
     transfer->origin = csms_origin_ref(origin);
     transfer->timeout_ms = csms_milliseconds(request->timeout);
     csms_buf_init(&transfer->head, MAX_HEAD);
@@ -246,6 +245,13 @@ struct csms_transfer *csms_transfer_new(CURL *easy, struct csms_origin *origin,
     csms_buf_init(&transfer->request_body, MAX_BODY);
     csms_buf_init(&transfer->line, MAX_HEADER);
     csms_buf_span(&transfer->request_body, request->body);
+    transfer->easy =
+        csms_handles_take(origin, request->fresh, &transfer->http2_only);
+    if (!transfer->easy) {
+        csms_err_memory(err);
+        csms_transfer_free(transfer);
+        return NULL;
+    }
     if (csms_buf_check(&transfer->request_body, "the request's body", err) ||
         build_headers(transfer, request, cred, err) ||
         configure(transfer, request, err)) {
@@ -370,20 +376,42 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
         csms_err_cause(err, transfer->curl_error);
 }
 
-/* The pooled handle must not point into this transfer any more. */
-static CURL *release_easy(struct csms_transfer *transfer)
+static void release_easy(struct csms_transfer *transfer)
 {
-    CURL *easy = transfer->easy;
-
-    curl_easy_reset(easy);
+    csms_handles_give(transfer->easy, transfer->http2);
     transfer->easy = NULL;
     free_headers(transfer->headers);
     transfer->headers = NULL;
     csms_buf_free(&transfer->request_body);
-    return easy;
 }
 
-CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
+CURLcode csms_transfer_renew(struct csms_transfer *transfer)
+{
+    CURL *easy = curl_easy_duphandle(transfer->easy);
+
+    if (!easy)
+        return CURLE_OUT_OF_MEMORY;
+    curl_easy_cleanup(transfer->easy);
+    transfer->easy = easy;
+    transfer->http2_only = false;
+    transfer->refused_http1 = false;
+    return curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+}
+
+/* Whether the answer came over HTTP/2, for this handle and the next ones. */
+static void note_version(struct csms_transfer *transfer)
+{
+    long version = CURL_HTTP_VERSION_NONE;
+
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) !=
+            CURLE_OK ||
+        version == CURL_HTTP_VERSION_NONE)
+        return;
+    transfer->http2 = version == CURL_HTTP_VERSION_2_0;
+    atomic_store(&transfer->origin->http2, transfer->http2);
+}
+
+void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
 {
     curl_off_t pretransfer = 0;
 
@@ -402,15 +430,16 @@ CURL *csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
         code = CURLE_PARTIAL_FILE;
     if (code != CURLE_OK)
         fail(transfer, code);
-    return release_easy(transfer);
+    note_version(transfer);
+    release_easy(transfer);
 }
 
-CURL *csms_transfer_abort(struct csms_transfer *transfer)
+void csms_transfer_abort(struct csms_transfer *transfer)
 {
     transfer->failed = true;
     transfer->sent = true;
     csms_err_set(&transfer->err, CSMS_CANCELLED, "the call was cancelled");
-    return release_easy(transfer);
+    release_easy(transfer);
 }
 
 uint64_t csms_transfer_id(const struct csms_transfer *transfer)

@@ -68,5 +68,7 @@ void lcsms_open_sign(lua_State *L);
 void lcsms_open_cred(lua_State *L);
 void lcsms_open_http(lua_State *L);
 void lcsms_open_file(lua_State *L);
+void lcsms_open_process(lua_State *L);
+void lcsms_open_crypto(lua_State *L);
 
 #endif

@@ -10,10 +10,12 @@
 #include <curl/curl.h>
 #include <openssl/rand.h>
 
+#include "csms_encode.h"
 #include "csms_host.h"
 #include "csms_version.h"
 
 #define BUFFER "csms.buffer"
+#define MAX_ENCODED (64 * 1024)
 
 int lcsms_fail(lua_State *L, const struct csms_err *err)
 {
@@ -210,6 +212,24 @@ static int lcsms_random(lua_State *L)
     return 1;
 }
 
+/* encode(text) -> the text with RFC 3986's percent-encoding */
+static int lcsms_encode(lua_State *L)
+{
+    struct csms_span text = lcsms_check_span(L, 1);
+    struct csms_buf *out = NULL;
+    struct csms_err err;
+
+    lua_settop(L, 1);
+    if (csms_encode_is_unreserved(text))
+        return 1;
+    out = lcsms_new_buf(L, MAX_ENCODED);
+    csms_encode_percent(out, text);
+    if (csms_buf_check(out, "a part of the URL", &err))
+        return luaL_error(L, "%s", err.message);
+    lcsms_push_span(L, csms_buf_view(out));
+    return 1;
+}
+
 static const luaL_Reg buffer_methods[] = {
     {"__gc", buffer_gc},
     {NULL, NULL},
@@ -225,6 +245,7 @@ static int lcsms_curl_version(lua_State *L)
 
 static const luaL_Reg functions[] = {
     {"curl_version", lcsms_curl_version},
+    {"encode", lcsms_encode},
     {"now", lcsms_now},
     {"time", lcsms_time},
     {"random", lcsms_random},
@@ -246,6 +267,8 @@ int luaopen_csms_core(lua_State *L)
     lcsms_open_cred(L);
     lcsms_open_http(L);
     lcsms_open_file(L);
+    lcsms_open_process(L);
+    lcsms_open_crypto(L);
     lua_pushstring(L, CSMS_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -1,24 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Durable files, signals, and what else a program wants to know of its process
- * and the system, in Lua.
+ * Files that last, and locks, in Lua.
  */
 #include "lcsms.h"
 
 #include <math.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-#include <openssl/rand.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include "csms_dir.h"
-#include "csms_encode.h"
 #include "csms_entries.h"
 #include "csms_file.h"
 #include "csms_lock.h"
-#include "csms_signal.h"
 #include "csms_sync.h"
 
 #define DIRECTORY "csms.directory"
@@ -357,124 +349,8 @@ static const luaL_Reg entries_methods[] = {
     {NULL, NULL},
 };
 
-/* ---- signals ---------------------------------------------------------- */
-
-/* catch_signals() -> true | nil, err */
-static int catch_signals(lua_State *L)
-{
-    struct csms_err err;
-
-    return push_done(L, csms_signal_catch(&err), &err);
-}
-
-/* caught_signal() -> the number of the first one, or nil */
-static int caught_signal(lua_State *L)
-{
-    int number = csms_signal_caught();
-
-    if (number == 0)
-        lua_pushnil(L);
-    else
-        lua_pushinteger(L, number);
-    return 1;
-}
-
-/* release_signals() */
-static int release_signals(lua_State *L)
-{
-    (void)L;
-    csms_signal_release();
-    return 0;
-}
-
-/* ---- digests and random numbers --------------------------------------- */
-
-static int push_hex(lua_State *L, const unsigned char *bytes, size_t len)
-{
-    struct csms_buf *out = lcsms_new_buf(L, 2 * len);
-
-    csms_encode_hex(out, bytes, len);
-    if (out->failure)
-        return luaL_error(L, "out of memory");
-    lcsms_push_span(L, csms_buf_view(out));
-    /* Not left to the collector: a store that is closed as its Lua state ends
-     * makes one that no collector sees. */
-    csms_buf_free(out);
-    return 1;
-}
-
-/* sha256(data) -> 64 lower-case hex characters */
-static int sha256(lua_State *L)
-{
-    struct csms_span data = lcsms_check_span(L, 1);
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
-
-    if (!EVP_Digest(data.data, data.len, bytes, &len, EVP_sha256(), NULL))
-        return luaL_error(L, "OpenSSL computes no SHA-256");
-    return push_hex(L, bytes, len);
-}
-
-/* random_hex(bytes) -> twice as many hex characters */
-static int random_hex(lua_State *L)
-{
-    double len = luaL_checknumber(L, 1);
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-
-    luaL_argcheck(L, len >= 1 && len <= (double)sizeof bytes, 1,
-                  "1 to 64 bytes expected");
-    if (RAND_bytes(bytes, (int)len) != 1)
-        return luaL_error(L, "OpenSSL gives no random numbers");
-    return push_hex(L, bytes, (size_t)len);
-}
-
-/* ---- the process ------------------------------------------------------ */
-
-/* process() -> host's name, process id */
-static int process(lua_State *L)
-{
-    char host[256];
-
-    if (gethostname(host, sizeof host) != 0)
-        host[0] = '\0';
-    host[sizeof host - 1] = '\0';
-    lua_pushstring(L, host);
-    lua_pushinteger(L, (lua_Integer)getpid());
-    return 2;
-}
-
-/* is_terminal(fd) -> boolean */
-static int is_terminal(lua_State *L)
-{
-    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
-    return 1;
-}
-
-/* terminal_width(fd) -> columns, or nil where that is no terminal or one that
- * does not know */
-static int terminal_width(lua_State *L)
-{
-    struct winsize size;
-
-    memset(&size, 0, sizeof size);
-    if (ioctl((int)luaL_checkinteger(L, 1), TIOCGWINSZ, &size) != 0 ||
-        size.ws_col == 0)
-        lua_pushnil(L);
-    else
-        lua_pushinteger(L, size.ws_col);
-    return 1;
-}
-
 static const luaL_Reg functions[] = {
     {"directory", directory_new},
-    {"catch_signals", catch_signals},
-    {"caught_signal", caught_signal},
-    {"release_signals", release_signals},
-    {"sha256", sha256},
-    {"random_hex", random_hex},
-    {"process", process},
-    {"is_terminal", is_terminal},
-    {"terminal_width", terminal_width},
     {NULL, NULL},
 };
 

@@ -152,6 +152,14 @@ static int channel_start(lua_State *L)
     return 1;
 }
 
+/* channel:stop(): this channel needs the thread no longer; may be called again
+ */
+static int channel_stop(lua_State *L)
+{
+    csms_http_stop(check_channel(L)->channel);
+    return 0;
+}
+
 /* channel:in_flight() -> number of transfers that have not ended */
 static int channel_in_flight(lua_State *L)
 {
@@ -217,17 +225,12 @@ static int channel_close(lua_State *L)
 }
 
 static const luaL_Reg channel_methods[] = {
-    {"submit", channel_submit},
-    {"drain", channel_drain},
-    {"in_flight", channel_in_flight},
-    {"start", channel_start},
-    {"fd", channel_fd},
-    {"listen", channel_listen},
-    {"accept", channel_accept},
-    {"detach", channel_detach},
-    {"close", channel_close},
-    {"__gc", channel_close},
-    {NULL, NULL},
+    {"submit", channel_submit},       {"drain", channel_drain},
+    {"in_flight", channel_in_flight}, {"start", channel_start},
+    {"stop", channel_stop},           {"fd", channel_fd},
+    {"listen", channel_listen},       {"accept", channel_accept},
+    {"detach", channel_detach},       {"close", channel_close},
+    {"__gc", channel_close},          {NULL, NULL},
 };
 
 /* ---- transfer --------------------------------------------------------- */
@@ -330,11 +333,11 @@ static int transfer_close(lua_State *L)
 }
 
 static const luaL_Reg transfer_methods[] = {
-    {"id", transfer_id},         {"done", transfer_done},
-    {"result", transfer_result}, {"header", transfer_header},
-    {"sent", transfer_sent},     {"port", transfer_port},
-    {"cancel", transfer_cancel}, {"close", transfer_close},
-    {"__gc", transfer_close},    {NULL, NULL},
+    {"id", transfer_id}, {"done", transfer_done},
+    {"result", transfer_result},   {"header", transfer_header},
+    {"sent", transfer_sent},       {"port", transfer_port},
+    {"cancel", transfer_cancel},   {"close", transfer_close},
+    {"__gc", transfer_close},      {NULL, NULL},
 };
 
 /* ---- engine ----------------------------------------------------------- */

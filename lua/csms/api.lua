@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- The services' operations as data: csms (csms-api.md 1.1), whose entries are the
 -- client's methods, and what credentials need of others. A new one is an entry:
---   method, path   {project} and {name} are replaced
+--   method, path   its first %s is the project, its second the name
 --   takes          what its second argument is called: a check in csms.arguments
 --   query          names of the opts that become the query, in this order
 --   body           function(argument) -> the JSON body as a table
@@ -22,7 +22,7 @@ end
 
 M.csms.backup = {
     method = "POST",
-    path = "/v1/{project}/secrets/{name}/backup",
+    path = "/v1/%s/secrets/%s/backup",
     takes = "name",
     read = function(body)
         if body.secret_blob == nil then return nil, "no secret_blob" end
@@ -37,7 +37,7 @@ M.csms.backup = {
 
 M.csms.restore = {
     method = "POST",
-    path = "/v1/{project}/secrets/restore",
+    path = "/v1/%s/secrets/restore",
     takes = "blob",
     body = function(blob) return { secret_blob = blob } end,
     read = secret,
@@ -46,7 +46,7 @@ M.csms.restore = {
 
 M.csms.show = {
     method = "GET",
-    path = "/v1/{project}/secrets/{name}",
+    path = "/v1/%s/secrets/%s",
     takes = "name",
     read = secret,
     actions = { "csms:secret:get" },
@@ -55,7 +55,7 @@ M.csms.show = {
 -- One page; csms.listing asks for the next ones.
 M.csms.list = {
     method = "GET",
-    path = "/v1/{project}/secrets",
+    path = "/v1/%s/secrets",
     query = { "limit", "marker" },
     read = function(body)
         if not is_list(body.secrets) then return nil, "no list of secrets" end

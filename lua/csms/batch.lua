@@ -73,12 +73,9 @@ end
 -- ---- one item -------------------------------------------------------------
 
 local function call_of(batch, item)
-    local job = batch.job
-    return {
-        operation = "backup", project = job.project, name = item.name, argument = item.name,
-        timeout = job.timeout, retry = job.retry, counts = batch.counts, batch = batch.shared,
-        deadline = job.deadline, ends_at = batch.ends_at,
-    }
+    local call = exchange.new_call("backup", batch.job, item.name, item.name)
+    call.counts, call.batch, call.told = batch.counts, batch.shared, batch.job.on_result ~= nil
+    return call
 end
 
 local function back_up(batch, item, call)
@@ -99,6 +96,7 @@ end
 local function handle(batch, item)
     local facts = {
         state = item.state, kms_key_id = item.kms_key_id, update_time = item.update_time,
+        attempts = nil, request_id = nil, skipped = nil,
     }
     if SKIPPED[item.state] then
         facts.skipped = true
@@ -186,10 +184,9 @@ function M.all(client, job)
     local batch = start(client, job)
     local matches = globs.matcher(job.match)
     local queue = { first = 1, last = 0 }
-    local pages = listing.pages(client, {
-        operation = "list", project = job.project, timeout = job.timeout, retry = job.retry,
-        counts = batch.counts, deadline = job.deadline, ends_at = batch.ends_at,
-    })
+    local call = exchange.new_call("list", job)
+    call.counts = batch.counts
+    local pages = listing.pages(client, call)
     local ended, problem = false, nil
 
     local function fetch()

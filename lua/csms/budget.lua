@@ -42,7 +42,8 @@ end
 
 --- After a success: what its last retry cost, or 1 where it needed none.
 function Budget:pay_back(cost)
-    self.tokens = math.min(self.max, self.tokens + (cost or 1))
+    local tokens = self.tokens + (cost or 1)
+    self.tokens = tokens < self.max and tokens or self.max
 end
 
 function Budget:refill()

@@ -129,7 +129,8 @@ function Client:__tostring()
     return ("csms client (%s%s)"):format(tostring(self.origin), self.closed and ", closed" or "")
 end
 
--- What every kind of call needs: {project, timeout, retry}, or nil and the error.
+-- What every kind of call needs: {project, timeout, deadline, ends_at, retry}, or
+-- nil and the error.
 -- What needs no network is checked first.
 local function prepare(self, id, opts, check_opts, takes, argument)
     if self.closed then
@@ -150,11 +151,9 @@ end
 
 local function prepare_call(self, name, id, argument, opts)
     local takes = api.csms[name].takes
-    local call, err = prepare(self, id, opts, configuration.call, takes, argument)
-    if not call then return nil, err end
-    call.operation, call.argument = name, argument
-    call.name = takes == "name" and argument or nil
-    return call
+    local checked, err = prepare(self, id, opts, configuration.call, takes, argument)
+    if not checked then return nil, err end
+    return exchange.new_call(name, checked, takes == "name" and argument or nil, argument)
 end
 
 -- Adds what the error is about.
@@ -182,6 +181,14 @@ for name, operation in pairs(api.csms) do
             return run(self, name, id, argument, opts)
         end
     end
+end
+
+--- The id of the project that a call without one is about; or nil and the error.
+function Client:project_id(opts)
+    arguments.check_types(nil, nil, nil, opts, 2)
+    local call, err = prepare(self, nil, opts, configuration.call)
+    if not call then return nil, err end
+    return call.project
 end
 
 --- An array of secret tables, all pages; or nil and the error.

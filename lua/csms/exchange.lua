@@ -45,7 +45,11 @@ local function note_facts(client, call, transfer, answer, err)
         return
     end
     call.sent, call.died_port = true, nil
-    call.request_id = err and err.request_id or errors.request_id(answer, nil, call.credential)
+    if err then
+        call.request_id = err.request_id
+    elseif call.told then
+        call.request_id = errors.request_id(answer, nil, call.credential)
+    end
     if err and err.kind == "throttled" then
         call.stated = throttling.read(answer.header, err.message, client.runtime.time())
     elseif err and err.kind == "auth" then
@@ -88,8 +92,7 @@ local function send(client, call, started)
 end
 
 -- The source of the credential may take some of the time.
-local function attempt(client, call, timeout)
-    local asked = client.runtime.now()
+local function attempt(client, call, timeout, asked)
     local err
     call.credential, err = client.auth:credential(asked, asked + timeout)
     if not call.credential then return nil, err end
@@ -104,17 +107,34 @@ local function recover(client, call, err)
     return client.auth:recover(call, err, client.runtime.now())
 end
 
---- Runs an operation for a checked call: the result, or nil and the error.
--- entry: of csms.api. call: {operation, project, name, argument, query, timeout,
--- deadline, ends_at, retry, batch, counts, origin}, of which only the first and
--- `timeout` are always there; afterwards `attempts` and `request_id` tell of how it
--- went.
+--- What a call is and what becomes of it, in one table that need not grow: many
+--- are made. Its maker may also set `query`, `origin`, `batch`, `counts` and `told`
+--- (whether somebody is told of the request's id).
+-- options: {project, timeout, deadline, ends_at, retry}, of which only `timeout` is
+-- always there.
+function M.new_call(operation, options, name, argument)
+    return {
+        operation = operation, project = options.project, name = name, argument = argument,
+        timeout = options.timeout, deadline = options.deadline, ends_at = options.ends_at,
+        retry = options.retry, max_attempts = 0, batch = nil, counts = nil, told = false,
+        entry = nil, idempotent = false, request = nil, credential = nil,
+        -- how it goes (csms.retry, csms.auth)
+        attempts = 0, probes = 0, refusals = 0, failures = 0, cost = nil,
+        renewals = 0, clock_corrected = false, replaced = false,
+        -- of the last attempt
+        sent = false, died_port = nil, request_id = nil,
+    }
+end
+
+--- Runs an operation for a call: the result, or nil and the error. Afterwards
+--- `attempts` and `request_id` of the call tell of how it went.
+-- entry: of csms.api.
 function M.call(client, entry, call)
-    local started = client.runtime.now()
+    local started = client.config.on_event and client.runtime.now()
     call.entry, call.request = entry, wire.build(entry, call)
     call.idempotent = not entry.fresh
     call.counts = call.counts or { requests = 0, retries = 0, throttled = 0 }
-    call.ends_at = call.ends_at or call.deadline and started + call.deadline
+    call.told = call.told or started ~= nil
     call.renewals, call.clock_corrected, call.replaced = 0, false, false
     local result, err = retry.run(client, call, attempt, recover)
     if err then err.attempts = call.attempts end

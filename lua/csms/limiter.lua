@@ -66,7 +66,8 @@ end
 
 --- When a request that asks now may go.
 function Limiter:next_slot(now)
-    return math.max(now, self.next_at, self.blocked_until)
+    local at = self.next_at > now and self.next_at or now
+    return self.blocked_until > at and self.blocked_until or at
 end
 
 --- Takes that slot.

@@ -25,11 +25,9 @@ local function ask_iam(client, region, call)
     local origin, err = client:iam_origin()
     if not origin then return nil, err end
     local projects
-    projects, err = exchange.call(client, api.iam.projects, {
-        operation = "projects", origin = origin, query = { name = region },
-        timeout = call.timeout, deadline = call.deadline, ends_at = call.ends_at,
-        retry = call.retry,
-    })
+    local question = exchange.new_call("projects", call)
+    question.origin, question.query = origin, { name = region }
+    projects, err = exchange.call(client, api.iam.projects, question)
     if not projects then return nil, err end
     if #projects == 1 then return projects[1].id end
     local found = #projects == 0 and "no project"

@@ -56,7 +56,8 @@ end
 
 -- ---- one attempt, at its turn ---------------------------------------------
 
--- Waits for a slot of the limiter.
+-- Waits for a slot of the limiter: the time at which it is there, or nil and the
+-- error.
 local function take_slot(client, call, last)
     local limiter = client.limiter
     while true do
@@ -73,10 +74,11 @@ local function take_slot(client, call, last)
         end
         if batch and batch.given_up then return nil, errors.copy(batch.given_up) end
         limiter:take(now)
-        if wait <= 0 then return true end
+        if wait <= 0 then return now end
         local good, err = sleep(client, call, wait, last)
         if not good then return nil, err end
-        if not limiter:is_blocked(client.runtime.now()) then return true end
+        now = client.runtime.now()
+        if not limiter:is_blocked(now) then return now end
     end
 end
 
@@ -100,10 +102,10 @@ end
 -- Returns result, err, ended: `ended` where the wait for the turn failed, so
 -- that nothing was sent and there is no point in going on.
 local function paced(client, call, attempt, last)
-    local good, err = take_slot(client, call, last)
-    if not good then return nil, err, true end
+    local now, err = take_slot(client, call, last)
+    if not now then return nil, err, true end
     local result
-    result, err = attempt(client, call, math.min(call.timeout, left(call, client.runtime.now())))
+    result, err = attempt(client, call, math.min(call.timeout, left(call, now)), now)
     if err and err.kind == "timeout" and left(call, client.runtime.now()) <= 0.001 then
         err = deadline_error(call)
     end
@@ -224,13 +226,13 @@ local function decide(client, call, err, recover)
     return wait_for_recovery(client, call, err)
 end
 
---- Runs attempt(client, call, timeout) -> result | nil, err until it succeeds or
+--- Runs attempt(client, call, timeout, now) -> result | nil, err until it succeeds or
 --- there is no point in another one: the result, or nil and the last error.
 -- call: what csms.exchange prepares; an attempt leaves its facts in it: `sent`
 -- (whether the service may have seen it), `died_port`, `stated`. recover(client,
 -- call, err): whether an error of kind "auth" is mended.
 function M.run(client, call, attempt, recover)
-    call.attempts, call.probes, call.refusals, call.failures, call.cost = 0, 0, 0, 0, nil
+    call.attempts, call.probes, call.refusals, call.failures = 0, 0, 0, 0
     call.max_attempts = call.retry and call.retry.attempts
         or (call.batch and BATCH_ATTEMPTS or ATTEMPTS)
     local last

@@ -1,34 +1,33 @@
 -- SPDX-License-Identifier: MIT
 -- One request of the api table and its answer, without any judgement on either.
 
+local core = require "csms.core"
 local errors = require "csms.errors"
 local json = require "csms.json"
 
 local M = {}
 
--- RFC 3986; the same characters stay as in the signature.
-local function encode(text)
-    text = tostring(text)
-    if text:find("^[%w_.~-]*$") then return text end -- five times faster than what follows
-    return (text:gsub("[^%w_.~-]", function(char)
-        return ("%%%02X"):format(char:byte())
-    end))
+local encode = core.encode
+
+local function query_of(operation, values)
+    local query = {}
+    for _, name in ipairs(operation.query) do
+        local value = values[name]
+        if value ~= nil then query[#query + 1] = name .. "=" .. encode(tostring(value)) end
+    end
+    return table.concat(query, "&")
 end
 
 local function target(operation, call)
-    local path = operation.path:gsub("{(%w+)}", function(field) return encode(call[field]) end)
-    local query = {}
-    for _, name in ipairs(operation.query or {}) do
-        local value = call.query and call.query[name]
-        if value ~= nil then query[#query + 1] = name .. "=" .. encode(value) end
-    end
-    return #query == 0 and path or path .. "?" .. table.concat(query, "&")
+    local path = operation.path:format(encode(call.project or ""), encode(call.name or ""))
+    if not call.query then return path end
+    return path .. "?" .. query_of(operation, call.query)
 end
 
 local HEADERS = { "Content-Type", "application/json" }
 
---- The core's struct csms_request for an operation, but for timeout and time,
---- which differ from attempt to attempt.
+--- The core's struct csms_request for an operation; timeout and time are the
+--- attempt's.
 -- call: {project, name, argument, query, headers}, as the operation needs.
 function M.build(operation, call)
     return {
@@ -38,6 +37,7 @@ function M.build(operation, call)
         body = operation.body and json.encode(operation.body(call.argument)) or nil,
         project = call.project,
         fresh = operation.fresh,
+        timeout = 0, time = 0,
     }
 end
 

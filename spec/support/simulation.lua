@@ -299,6 +299,9 @@ local function make_channel(world)
     function channel:submit(_, credential, request)
         return submit(world, self, credential, request)
     end
+    -- Time passes in step(), with a thread or without.
+    function channel.start() return true end
+    function channel.stop() end
     function channel:drain()
         return table.remove(self.finished, 1)
     end

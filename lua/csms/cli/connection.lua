@@ -1,10 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The client that a command works with, as its arguments and the environment say.
 
-local configuration = require "csms.config"
 local csms = require "csms"
 local interrupt = require "csms.cli.interrupt"
-local project = require "csms.project"
 
 local M = {}
 
@@ -38,10 +36,7 @@ end
 
 --- The project that the client works in: its id, or nil and the error.
 function M.project(client, out)
-    local call, err = configuration.call({ deadline = out:left() }, client.config)
-    if not call then return nil, err end
-    call.ends_at = client.runtime.now() + call.deadline
-    return project.resolve(client, nil, call)
+    return client:project_id { deadline = out:left() }
 end
 
 --- Where it works, as the store records it: endpoint, region (perhaps nil).

@@ -27,6 +27,7 @@ function M.new(engine)
         sleeping = {},   -- coroutine -> when to resume it
         groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
         flights = {},    -- key of once() -> coroutines that wait for its end
+        running = 0,     -- each() that have not ended
         on_wait = nil,   -- function, called at least every max_step seconds of a wait
         max_step = MAX_STEP,
         now = engine.now,       -- seconds of a clock that never jumps
@@ -81,12 +82,12 @@ end
 
 local function resume(self, co)
     local group = self.groups[co]
-    local good, problem = coroutine.resume(co)
+    local good, ended = coroutine.resume(co)
     if not good and not group.failed then
-        group.failed, group.problem = true, problem
+        group.failed, group.problem = true, ended
         cancel_group(self, group)
     end
-    if coroutine.status(co) == "dead" then
+    if not good or ended then
         group.live = group.live - 1
         if group.live == 0 and group.parent then wake(self, group.parent) end
     end
@@ -126,14 +127,17 @@ function Runtime.available()
     return true
 end
 
+local function channel_of(self)
+    local err
+    if not self.channel then self.channel, err = self.engine.channel() end
+    return self.channel, err
+end
+
 --- Starts a request: transfer, or nil and the core's plain error.
 function Runtime:submit(origin, credential, request)
-    if not self.channel then
-        local made, err = self.engine.channel()
-        if not made then return nil, err end
-        self.channel = made
-    end
-    return self.channel:submit(origin, credential, request)
+    local channel, err = channel_of(self)
+    if not channel then return nil, err end
+    return channel:submit(origin, credential, request)
 end
 
 --- Waits until the transfer is done, however it ends.
@@ -175,6 +179,19 @@ function Runtime:every(seconds, fn)
     self.on_wait, self.max_step = fn, fn and seconds or MAX_STEP
 end
 
+-- While many calls are in flight both sides have enough to do, so libcurl works in
+-- a thread of its own. Where there can be none, this one goes on doing it all.
+local function enter_each(self)
+    self.running = self.running + 1
+    local channel = self.running == 1 and channel_of(self)
+    if channel then channel:start() end
+end
+
+local function leave_each(self)
+    self.running = self.running - 1
+    if self.running == 0 and self.channel then self.channel:stop() end
+end
+
 --- Calls fn(item) for each item that next_item() gives until nil, at most `n`
 --- at once, and returns when all have ended. Both may wait. An error in one of
 --- them is raised here, after everything else that was in flight is cancelled.
@@ -187,9 +204,10 @@ function Runtime:each(next_item, n, fn)
     local function work()
         while not group.cancelled do
             local item = next_item()
-            if item == nil then return end
+            if item == nil then return true end
             fn(item)
         end
+        return true -- it has ended: a yield gives nothing
     end
 
     for _ = 1, n do
@@ -197,9 +215,11 @@ function Runtime:each(next_item, n, fn)
         self.groups[co] = group
         wake(self, co)
     end
+    enter_each(self)
     while group.live > 0 do
         if parent then coroutine.yield() else turn(self) end
     end
+    leave_each(self)
     if outer then outer.inner[group] = nil end
     if group.failed then error(group.problem, 0) end
 end

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The sockets of libcurl's connections: a child after a fork closes them, and a
+ * connection that has something to say between two answers is not used again.
+ */
+#ifndef CSMS_SOCKETS_H
+#define CSMS_SOCKETS_H
+
+#include <curl/curl.h>
+
+/* Sets the callbacks, on a handle that is new or reset. */
+CURLcode csms_sockets_set(CURL *easy);
+
+/* Before the handle leaves libcurl's multi handle, which knows its connection:
+ * remembers of an answer's connection whether it speaks HTTP/1. Where such a
+ * connection has something to say before the next request is sent on it, that
+ * transfer ends with CURLE_ABORTED_BY_CALLBACK and nothing was sent. */
+void csms_sockets_note_answer(CURL *easy);
+
+/* After a fork, in the child: closes its copies of all connections. */
+void csms_sockets_close(void);
+
+#endif
