@@ -26,7 +26,7 @@ static struct engine {
     CURLM *multi;            /* NULL: no engine */
     uint64_t generation;     /* counts engines: a fork starts another */
     struct channel_list channels;
-    bool waiting; /* the driver is in curl_multi_poll: wake it */
+    bool waiting;  /* the driver is in curl_multi_poll: wake it */
     bool threaded; /* a thread has claimed the driving */
     bool stopping; /* and is asked to end */
     atomic_bool told_idle;

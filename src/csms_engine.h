@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The process's one libcurl multi handle and whoever drives it: the callers,
- * one step at a time, or a thread of its own (csms_thread.h). csms_http.c is its
- * public side.
+ * one step at a time, or a thread of its own (csms_thread.h). csms_http.c is
+ * its public side.
  *
  * One lock guards all that is shared. Only the driver calls libcurl on the
  * multi handle and on transfers that are active in it; a second lock,
@@ -17,7 +17,7 @@
 struct csms_channel {
     atomic_int refs; /* its owner, and each transfer in the engine */
     bool closed;
-    bool threaded; /* it has asked for the thread */
+    bool threaded;       /* it has asked for the thread */
     uint64_t generation; /* of the engine that it joined */
     uint64_t last_id;
     size_t in_flight;

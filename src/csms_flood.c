@@ -11,10 +11,10 @@
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 
-/* In one call libcurl reads less than this much of an honest connection, as it
- * takes turns among the transfers. */
-#define LOOK_EVERY 256 /* records, of at most 16 KiB: then at the clock */
-#define MAX_SECONDS 3  /* from the first look on, in whole ones */
+/* Of an honest connection libcurl reads less in one call, as it takes turns
+ * among the transfers, or is through with it in no time. */
+#define LOOK_EVERY 256 /* records, which are of at most 16 KiB */
+#define MAX_SECONDS 3  /* since the first look at the clock, in whole ones */
 
 typedef long set_callback_fn(SSL_CTX *context, int which,
                              void (*callback)(void));

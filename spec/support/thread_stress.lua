@@ -1,6 +1,6 @@
 -- What a thread of thread_stress does: requests that are submitted, cancelled, closed and left to
 -- the garbage collector at random moments, on channels that come and go, for STRESS_SECONDS. The
--- engine's thread is started by some of them, so that engines come and go too.
+-- engine's thread is started and stopped by some of them, so that engines come and go too.
 
 local core = require "csms.core"
 
@@ -72,6 +72,8 @@ local function one_channel()
         meddle(transfers)
         if math.random(10) == 1 then while channel:drain() do counts.drained = true end end
         if math.random(40) == 1 then channel:detach() end
+        if math.random(40) == 1 then channel:stop() end
+        if math.random(40) == 1 then assert(channel:start()) end
         assert(channel:in_flight() >= 0)
         if math.random(50) == 1 then collectgarbage() end
     end

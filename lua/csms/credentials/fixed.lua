@@ -1,10 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- Sources that have what they have: static, token and env. They cannot renew.
 
-local config = require "csms.config"
+local lazy = require "csms.lazy"
+
+local config = lazy "csms.config"
 local core = require "csms.core"
 local errors = require "csms.errors"
-local source = require "csms.credentials.source"
+local source = lazy "csms.credentials.source"
 
 local M = {}
 

@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
--- Waiting in a plain Lua program: the caller's own thread drives the engine.
--- Coroutines that each() made wait by yielding to its loop, so that any number
--- of calls go on at once; anybody else (the main program, a user's coroutine, a
--- gsub callback) steps the engine in place.
+-- Waiting in a plain Lua program: the caller's own thread drives the engine, but
+-- while each() runs a thread of the engine's does, so that the network does not wait
+-- for Lua. Coroutines that each() made wait by yielding to its loop, so that any
+-- number of calls go on at once; anybody else (the main program, a user's coroutine,
+-- a gsub callback) steps the engine in place.
 
 local M = {}
 
