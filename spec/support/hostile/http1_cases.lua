@@ -10,7 +10,6 @@
 --   timeout    seconds of the one attempt
 --   scheme     "http" unless said; alpn: the server speaks TLS and that protocol
 --   later      the server says more after its answer, which the next call must not take
---   pending    why it fails today
 
 local PATIENCE = 5
 local SHORT = 0.3

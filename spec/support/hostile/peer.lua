@@ -55,15 +55,6 @@ function Peer:flood(text)
     while true do self:send(text) end
 end
 
---- The same, but slow enough for any client to find nothing to read now and then.
-function Peer:stream(text)
-    text = text:rep(math.max(1, 8192 // #text))
-    while true do
-        self:send(text)
-        self.sleep(0.005)
-    end
-end
-
 --- Sends a byte a second.
 function Peer:drip(text)
     for char in text:gmatch(".") do
