@@ -168,6 +168,18 @@ local cases = {
             end
             return true
         end) },
+    { name = "goes on over HTTP/1.1", least = 40,
+        serve = function(session)
+            session:start()
+            session:answer((session:request()))
+            for _, stream in ipairs(session:gather(8)) do session:answer(stream) end
+        end,
+        serve_later = function(peer)
+            while true do
+                peer:send(peer.answer((peer:request())))
+                peer:done()
+            end
+        end },
     { name = "closes after every third answer", alpn = "http/1.1", least = 10,
         serve = function(peer)
             for _ = 1, 3 do peer:send(peer.answer((peer:request()))) end

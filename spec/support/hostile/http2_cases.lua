@@ -1,5 +1,6 @@
 -- Answers over HTTP/2; the fields of a case are those of http1_cases.lua, but for
---   serve      function(session, peer), see http2.lua
+--   serve         function(session, peer), see http2.lua
+--   serve_later   function(peer): serves the connections after the first, over HTTP/1.1
 
 local PATIENCE = 5
 local SHORT = 0.3
@@ -73,8 +74,24 @@ local function slips_in(kind, flags, stream, payload)
     end)
 end
 
+-- One answer, and the end of the connection.
+local function answers_once(session)
+    session:start()
+    session:answer((session:request()))
+end
+
 local cases = {
     -- before and around the answer
+    -- The engine asks once more, on another handle (csms_handles.h).
+    { name = "goes on over HTTP/1.1", once = true, requests = 3, serve = answers_once,
+        serve_later = function(peer) peer:serve() end },
+    -- This line made libcurl write to memory that it had freed.
+    { name = "goes on over HTTP/1.1 with a folded first header", once = true, requests = 3,
+        serve = answers_once, kind = { "network", "none" },
+        serve_later = function(peer)
+            local answer = peer.answer((peer:request()))
+            peer:send((answer:gsub("\r\n", "\r\n folded: line\r\n", 1)))
+        end },
     { name = "speaks HTTP/1.1", serve = function(_, peer)
         peer:read(24)
         peer:send(peer.answer "x")

@@ -67,7 +67,10 @@ end
 
 local function serve(case, peer)
     if case.mended then return behave(case, peer) end
-    local protocol = case.alpn and peer:start_tls(contexts[case.alpn])
+    local later = case.serve_later and case.facts.connections > 1
+    local alpn = later and "http/1.1" or case.alpn
+    local protocol = alpn and peer:start_tls(contexts[alpn])
+    if later then return case.serve_later(peer) end
     if case.alpn ~= "h2" then return case.serve(peer) end
     if protocol ~= "h2" then return peer:serve() end
     case.serve(peer:http2(), peer)
