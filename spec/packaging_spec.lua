@@ -36,11 +36,12 @@ describe("packaging", function()
             local sums = {}
             for index, name in ipairs { "one", "another/folder" } do
                 local output = run(("mkdir -p %s/%s && git archive HEAD | tar -x -C %s/%s && "
-                    .. "make -C %s/%s LUAS=%s"):format(folder, name, folder, name, folder, name,
-                    abi))
+                    .. "env -u MAKEFLAGS -u BUILD make -C %s/%s LUAS=%s"):format(folder, name,
+                    folder, name, folder, name, abi))
                 assert.matches("exit 0\n$", output)
                 sums[index] = run(("sha256sum <%s/%s/.build/%s/csms/core.so"):format(folder, name,
                     abi))
+                assert.matches("exit 0\n$", sums[index])
             end
             assert.equal(sums[1], sums[2])
         end)
