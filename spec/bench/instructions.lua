@@ -40,7 +40,7 @@ end
 -- What the figures depend on besides the sources: other compilers and interpreters give others.
 local function toolchain()
     local compiler = output_of("readelf --debug-dump=info " .. quote(core_path())
-        .. " 2>/dev/null | sed -n 's/.*DW_AT_producer.*: \\(GNU C11 .*\\)/\\1/p' | head -1")
+        .. " 2>/dev/null | sed -n '/DW_AT_producer.*: GNU C11/{s/.*: \\(GNU C11 .*\\)/\\1/p;q}'")
     return {
         compiler = compiler:gsub("%s+$", ""):gsub("^.*%): ", ""),
         lua = output_of("dpkg-query -W -f '${Version}' lua5.4 2>/dev/null || lua5.4 -v"),
