@@ -70,6 +70,18 @@ describe("packaging", function()
         end)
     end)
 
+    it("installs a command line that takes no module from the folder that it runs in", function()
+        if abi ~= "5.4" then return end
+        with_folder(function(folder)
+            run("make install LUAS=5.4 PREFIX=" .. folder)
+            files.write(folder .. "/cjson.lua", "os.exit(66)")
+            run("mkdir " .. folder .. "/cjson")
+            files.write(folder .. "/cjson/safe.lua", "os.exit(66)")
+            assert.matches("no CSMS backup blob.*exit 8\n$", run("cd " .. folder
+                .. " && env -u LUA_PATH -u LUA_CPATH " .. folder .. "/bin/csms inspect cjson.lua"))
+        end)
+    end)
+
     it("installs every Lua module of the checkout", function()
         with_folder(function(folder)
             run("make install LUAS=" .. abi .. " PREFIX=/usr DESTDIR=" .. folder)

@@ -2,6 +2,13 @@
 -- SPDX-License-Identifier: MIT
 -- The command `csms`: reads its arguments, runs one command, exits with its code.
 
+-- Lua also looks for modules in the folder that it runs in, which may be anybody's.
+for variable, list in pairs { LUA_PATH = "path", LUA_CPATH = "cpath" } do
+    if not os.getenv(variable) and not os.getenv(variable .. "_5_4") then
+        package[list] = (";" .. package[list]):gsub(";%./[^;]*", ""):sub(2)
+    end
+end
+
 -- Installed below a PREFIX that Lua does not search, it finds its modules there.
 local prefix = arg[0]:match("^(.*)/bin/[^/]+$")
 if prefix then
