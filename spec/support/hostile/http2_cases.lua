@@ -74,10 +74,13 @@ local function slips_in(kind, flags, stream, payload)
     end)
 end
 
--- One answer, and the end of the connection.
-local function answers_once(session)
+-- One answer, and the end of its side of the connection: closed with something unread,
+-- it would be reset, and the answer lost.
+local function answers_once(session, peer)
     session:start()
     session:answer((session:request()))
+    peer.socket:shutdown "w"
+    peer:silence()
 end
 
 local cases = {
