@@ -3,6 +3,7 @@
 
 if rawget(_G, "jit") then return end
 
+local canaries = require "spec.support.canaries"
 local cli = require "spec.support.cli"
 local emulator = require "spec.support.emulator"
 
@@ -41,6 +42,7 @@ end
 function Terminal:screen()
     cli.wait_for("the end", function() return self:shows "exit code %d+" end)
     self.pipe:close()
+    canaries.watch("what csms shows", self:shows "\n.*") -- script's first line has the command
     return self:shows ".*"
 end
 

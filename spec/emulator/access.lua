@@ -26,13 +26,13 @@ function access.issued()
     return issued
 end
 
-local function random_token(prefix)
-    return prefix .. crypto.base64url(crypto.random(math.floor(state.settings.token_bytes * 3 / 4)))
+local function random_token(prefix, kind)
+    return prefix .. crypto.canary(kind, state.settings.token_bytes)
 end
 
 -- options: {project, life, uses}; without a project the token is a global one.
 function access.issue_token(options)
-    local token = random_token("MIIF")
+    local token = random_token("MIIF", "TK")
     local expires = state.now() + (options.life or state.settings.token_life)
     tokens[token] = { project = options.project, expires = expires, uses = 0, limit = options.uses }
     issued.tokens = issued.tokens + 1
@@ -40,10 +40,10 @@ function access.issue_token(options)
 end
 
 function access.issue_key(options)
-    local ak = crypto.random_hex(10):upper()
-    local key = { sk = crypto.base64url(crypto.random(30)), failures = 0 }
+    local ak = crypto.access_key()
+    local key = { sk = crypto.canary("SK", 40), failures = 0 }
     if options.temporary then
-        key.token = random_token("ggpj")
+        key.token = random_token("ggpj", "ST")
         key.expires = state.now() + (options.life or state.settings.temporary_key_life)
         issued.temporary_keys = issued.temporary_keys + 1
     end

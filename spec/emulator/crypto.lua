@@ -28,6 +28,21 @@ function crypto.random_hex(bytes)
     return crypto.hex(rand.bytes(bytes))
 end
 
+-- Random text of which any 32 characters hold a mark that tells its kind, two letters: a search for
+-- secrets finds it wherever it got to (spec/support/canaries.lua).
+function crypto.canary(kind, length)
+    local parts = {}
+    for i = 1, math.ceil(length / 24) do
+        parts[i] = kind .. "CANARY" .. crypto.base64url(rand.bytes(12))
+    end
+    return table.concat(parts):sub(1, length)
+end
+
+-- An access key shows its first four characters to anybody.
+function crypto.access_key()
+    return crypto.random_hex(2):upper() .. "AKCANARY" .. crypto.random_hex(4):upper()
+end
+
 -- A UUID from 16 bytes; random ones unless the caller wants a fixed result.
 function crypto.uuid(bytes)
     local h = crypto.hex(bytes or rand.bytes(16))

@@ -89,10 +89,10 @@ local function new_config(dir, options, ports)
         user_line = is_root() and "user root;" or "",
         project = crypto.random_hex(16), domain = "emulator-domain",
         domain_id = crypto.random_hex(16), user = "emulator-user", user_id = crypto.random_hex(16),
-        password = "pw-" .. crypto.random_hex(8),
-        ak = crypto.random_hex(10):upper(), sk = crypto.base64url(crypto.random(30)),
-        token = "MIIE" .. crypto.base64url(crypto.random(1500)),
-        pod_identity_token = crypto.base64url(crypto.random(60)),
+        password = "pw-" .. crypto.canary("PW", 20),
+        ak = crypto.access_key(), sk = crypto.canary("SK", 40),
+        token = "MIIE" .. crypto.canary("TK", 2000),
+        pod_identity_token = crypto.canary("PT", 80),
         kid = crypto.uuid(), kms_key_id = crypto.uuid(),
     }
 end

@@ -25,7 +25,7 @@ function metadata.token(request)
     if not ttl or ttl < 1 or ttl > MAX_TTL then
         return text(400, "X-Metadata-Token-Ttl-Seconds must be from 1 to " .. MAX_TTL)
     end
-    local token = crypto.base64url(crypto.random(39))
+    local token = crypto.canary("MT", 52)
     sessions[token] = state.now() + ttl
     return text(200, token)
 end

@@ -1,5 +1,6 @@
 -- What the specs of the client share: clients, child processes, servers that misbehave.
 
+local canaries = require "spec.support.canaries"
 local csms = require "csms"
 
 local M = {}
@@ -101,7 +102,7 @@ function M.run(chunk, environment)
     local text = output_of(command_of(path, environment) .. " 2>&1; echo \" exit $?\"")
     os.remove(path)
     local output, status = text:match("^(.*) exit (%d+)%s*$")
-    return output, tonumber(status)
+    return canaries.watch("the output of a child", output, true), tonumber(status)
 end
 
 -- ---- servers ----------------------------------------------------------------

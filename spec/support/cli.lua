@@ -1,5 +1,6 @@
 -- Runs the command line for specs: `csms` of this checkout, in a process of its own.
 
+local canaries = require "spec.support.canaries"
 local files = require "spec.support.files"
 local json = require "cjson"
 local socket = require "socket"
@@ -75,6 +76,8 @@ function M.start(args, options)
     self.pipe = assert(io.popen(("{ %s; } & echo $!; wait $!; echo $?"):format(command)))
     self.pid = assert(self.pipe:read("*n"))
     self.stdout = options.stdout
+    self.command = args[1] or "alone"
+    self.prints_blob = table.concat(args, " "):find("--stdout", 1, true)
     return self
 end
 
@@ -99,6 +102,8 @@ function Process:wait()
     result.out = self.stdout and "" or self:out()
     result.err = self:err()
     M.remove(self.folder)
+    canaries.watch("the output of csms " .. self.command, result.out, self.prints_blob)
+    canaries.watch("the messages of csms " .. self.command, result.err)
     return result
 end
 

@@ -11,6 +11,7 @@
 --
 -- In `http` and `main`, @PORT@, @PORT2@ and @PORT3@ are free ports, @DIR@ is the folder.
 
+local canaries = require "spec.support.canaries"
 local files = require "spec.support.files"
 local socket = require "socket"
 
@@ -247,7 +248,7 @@ function Server:_gone()
     if not self.pipe then return end
     self.pipe:close() -- waits for the master's end
     self.pipe = nil
-    self.log_text = self:log()
+    self.log_text = canaries.watch("nginx's log", self:log())
     os.execute("rm -rf " .. quote(self.dir))
 end
 
@@ -297,7 +298,7 @@ function Server:get(path, port)
         url = "http://127.0.0.1:" .. (port or self.port) .. path,
         sink = require("ltn12").sink.table(parts),
     }
-    return table.concat(parts), status
+    return canaries.watch("an answer of nginx", table.concat(parts), true), status
 end
 
 --- Sends a GET and returns the connection without waiting for the answer.
@@ -312,6 +313,7 @@ end
 function Server.finish(client)
     local text = client:receive("*a") or ""
     client:close()
+    canaries.watch("an answer of nginx", text, true)
     local head, body = text:match("^(.-)\r\n\r\n(.*)$")
     return body or "", head and head:match("^[^\r]*") or ""
 end
