@@ -70,7 +70,7 @@ return function(input)
         [token] = { text.token } } do
         local err = errors.from_answer(OPERATION, answer, credential)
         check_fields(err, answer)
-        if data ~= input then check_secrets(err, secrets, input) end
+        if data ~= input then check_secrets(err, secrets, text.repeats(input)) end
         check_text(found.message, err, data)
     end
 end

@@ -22,14 +22,19 @@ M.token = long_token()
 
 local MOST = 70000 -- bytes of an input after this
 
---- The input as it is meant: "@R", two digits and a character of one or more bytes up to
---- the next "@" stand for that character 2^digits times, up to `most` bytes in all.
-function M.expand(data, most)
-    local text = data:gsub("@R(%d%d)([^@]+)@", function(power, unit)
+--- The input where "@R", two digits and a character of one or more bytes up to the next
+--- "@" stand for that character 2^digits times.
+function M.repeats(data)
+    return (data:gsub("@R(%d%d)([^@]+)@", function(power, unit)
         local times = 2 ^ math.min(tonumber(power), 17)
         return unit:rep(math.min(times, math.floor(131072 / #unit)))
-    end)
-    text = text:gsub("@(%u+)@", { SK = M.sk, ST = M.security_token, TOKEN = M.token })
+    end))
+end
+
+--- The input as it is meant, with the keys too; up to `most` bytes in all.
+function M.expand(data, most)
+    local text = M.repeats(data)
+        :gsub("@(%u+)@", { SK = M.sk, ST = M.security_token, TOKEN = M.token })
     return text:sub(1, most or MOST)
 end
 
