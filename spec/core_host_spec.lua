@@ -1,5 +1,7 @@
 -- The program that loads the module is looked at first.
 
+local core = require "csms.core"
+
 local interpreter = os.getenv "CSMS_SPEC_LUA" or "lua5.4"
 
 local function run(command)
@@ -28,5 +30,11 @@ describe("a program that exports an OpenSSL of its own", function()
         local output = run(("LUA_CPATH='%s' %s -e \"print(require('csms.core').version)\"")
             :format(package.cpath, interpreter))
         assert.matches("^%d+%.%d+%.%d+\n$", output)
+    end)
+end)
+
+describe("curl_version()", function()
+    it("names libcurl and the TLS that it has", function()
+        assert.matches("^libcurl/%d+%.%d+%.%d+ ", core.curl_version())
     end)
 end)

@@ -77,6 +77,7 @@ describe("canonical_uri", function()
         { "", "/" }, { "/", "/" }, { "/a", "/a/" }, { "/a/", "/a/" }, { "/a//", "/a//" },
         { "/a b", "/a%20b/" }, { "/a%20b", "/a%20b/" }, { "/a%2fb", "/a%2Fb/" },
         { "/%", "/%25/" }, { "/%4", "/%254/" }, { "/%zz", "/%25zz/" }, { "/%41", "/A/" },
+        { "/%4z%z4%!1%1!%:4%4:%@4%4@", "/%254z%25z4%25%211%251%21%25%3A4%254%3A%25%404%254%40/" },
         { "/\195\169", "/%C3%A9/" }, { "/\0", "/%00/" }, { "/-_.~", "/-_.~/" },
     }
     for _, case in ipairs(cases) do
@@ -133,11 +134,106 @@ describe("a credential", function()
     end)
 
     it("says what is missing for V11", function()
-        local result, err = sign.authorization({
-            algorithm = "V11-HMAC-SHA256", method = "GET", path = "/", date = "20260101T000000Z",
-        }, core.credential.keys("AK", "SK"))
+        for _, scope in ipairs { {}, { "r" }, { "r", "" }, { "", "s" }, { nil, "s" } } do
+            local result, err = sign.authorization({
+                algorithm = "V11-HMAC-SHA256", method = "GET", path = "/",
+                date = "20260101T000000Z", region = scope[1], service = scope[2],
+            }, core.credential.keys("AK", "SK"))
+            assert.is_nil(result)
+            assert.equal("config", err.kind)
+            assert.matches("region", err.message)
+        end
+    end)
+
+    it("with keys is what authorization() wants, and an open one", function()
+        local closed = core.credential.keys("AK", "SK")
+        closed:close()
+        for what, bad in pairs {
+            ["with keys expected"] = core.credential.token "TOKEN", ["is closed"] = closed,
+            ["csms.credential expected"] = "AK:SK",
+        } do
+            assert.error_matches(function() sign.authorization(request, bad) end, what)
+        end
+        assert.error_matches(function() sign.authorization(request) end, "with keys expected")
+    end)
+end)
+
+describe("a request", function()
+    local credential = core.credential.keys("AK", "SK")
+
+    local function authorize(changes)
+        local request = { method = "GET", path = "/", date = "20260101T000000Z" }
+        for name, value in pairs(changes) do request[name] = value end
+        return sign.authorization(request, credential)
+    end
+
+    it("sorts its headers by lower-case name, those of one name as they came", function()
+        local headers = { "x-b", "3", "X-A-b", "2", "X-a", "1", "X-B", "4", "x", "0" }
+        assert.equal("x;x-a;x-a-b;x-b;x-b",
+            sign.signed_headers { headers = headers, date = "20260101T000000Z" })
+        assert.equal("x:0\nx-a:1\nx-a-b:2\nx-b:3\nx-b:4\n",
+            sign.canonical_headers { headers = headers, date = "20260101T000000Z" })
+    end)
+
+    for what, case in pairs {
+        ["field 'method' must be a string"] = { method = 5 },
+        ["field 'body' must be a string"] = { body = {} },
+        ["field 'region' must be a string"] = { region = true },
+        ["field 'date' must be a string"] = { date = 20260101 },
+        ["field 'date' holds a NUL"] = { date = "20260101T000000Z\0" },
+        ["headers must be pairs of name and value"] = { headers = { "Host" } },
+        ["headers%[2%] must be a string"] = { headers = { "Host", 5 } },
+        ["at most 32 headers"] = { headers = flat((function()
+            local many = {}
+            for index = 1, 33 do many[index] = { "X-" .. index, "1" } end
+            return many
+        end)()) },
+        ["unknown algorithm 'MD5'"] = { algorithm = "MD5" },
+    } do
+        it("is refused where it is none: " .. what, function()
+            assert.error_matches(function() authorize(case) end, what)
+        end)
+    end
+
+    it("has a date of the one form that is signed", function()
+        for _, date in ipairs {
+            "", "20260101", "20260101T0000000Z", "20260101 000000Z", "20260101T000000z",
+            "2026-101T000000Z", "2026010aT000000Z", "20260101T00000:Z",
+        } do
+            assert.error_matches(function() authorize { date = date } end, "YYYYMMDDTHHMMSSZ")
+        end
+        assert.error_matches(function()
+            sign.scope { method = "GET" }
+        end, "YYYYMMDDTHHMMSSZ")
+    end)
+
+    it("of more than a mebibyte of text is refused, whichever part it is", function()
+        local long = ("a"):rep(1024 * 1024 + 1)
+        for _, case in ipairs {
+            { method = long }, { path = long }, { path = "/%41" .. long }, { query = long },
+            { query = "a=" .. long:sub(1, -3) }, { headers = { "X-A", long } },
+            { headers = { long, "" } }, { headers = { long:sub(1, -20), "" } },
+        } do
+            local result, err = authorize(case)
+            assert.is_nil(result)
+            assert.equal("argument", err.kind)
+            assert.matches("is over 1048576 bytes", err.message, 1, true)
+        end
+    end)
+
+    it("has a scope of at most 256 bytes", function()
+        local result, err = authorize { algorithm = "V11-HMAC-SHA256", region = ("r"):rep(256),
+            service = "s" }
         assert.is_nil(result)
-        assert.equal("config", err.kind)
-        assert.matches("region", err.message)
+        assert.equal("argument", err.kind)
+        assert.matches("credential scope is over 256 bytes", err.message, 1, true)
+    end)
+end)
+
+describe("encode()", function()
+    it("takes a part of a URL, and raises for one that no URL can hold", function()
+        assert.equal("a%2Fb%20%C3%A9", core.encode "a/b \195\169")
+        assert.equal("A-z_0.9~", core.encode "A-z_0.9~")
+        assert.error_matches(function() core.encode(("/"):rep(1024 * 1024)) end, "is over")
     end)
 end)

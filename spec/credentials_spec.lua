@@ -2,6 +2,7 @@
 
 local csms = require "csms"
 local cases = require "spec.support.cases"
+local core = require "csms.core"
 local emulator = require "spec.support.emulator"
 
 local credentials = csms.credentials
@@ -202,6 +203,15 @@ describe("a provider", function()
         end)
     end
 
+    it("is taken out of a text, but for the four characters that it shows", function()
+        for ak, shown in pairs { [AK] = "AKID****", AKIDSHRT = "****" } do
+            local credential = credentials.static({ ak = ak, sk = SK }):get()
+            assert.equal("key " .. shown .. ", secret ****.",
+                credential:redact("key " .. ak .. ", secret " .. SK .. "."))
+            assert.equal("AKI SKS", credential:redact "AKI SKS")
+        end
+    end)
+
     it("shows four characters of a long access key and none of a short one", function()
         local long = credentials.static { ak = AK, sk = SK }
         assert.matches("AKID****", tostring(long), 1, true)
@@ -276,5 +286,35 @@ describe("a program's own provider", function()
         end)
         assert.is_true(ok, tostring(blob))
         failure("credentials", blob, err)
+    end)
+end)
+
+describe("a closed credential", function()
+    local keys, token
+
+    before_each(function()
+        keys = assert(core.credential.keys(AK, SK, TOKEN))
+        token = assert(core.credential.token(TOKEN))
+        keys:close()
+        keys:close()
+        token:close()
+    end)
+
+    it("holds nothing any more, and says so", function()
+        assert.equal("csms credential (closed)", tostring(keys))
+        assert.is_false(keys:temporary() or keys:uses_token() or token:uses_token())
+        assert.is_false(core.credential.is_open(keys) or core.credential.is_open(AK))
+    end)
+
+    it("is the same as none, itself included", function()
+        local open = assert(core.credential.keys(AK, SK, TOKEN))
+        assert.is_false(keys:same(open) or open:same(keys) or keys:same(keys))
+        assert.is_true(open:same(open))
+    end)
+
+    it("lets no text through that it can no longer look into", function()
+        local text = keys:redact("the secret is " .. SK)
+        assert.is_nil(text:find(SK, 1, true))
+        assert.matches("closed", text, 1, true)
     end)
 end)

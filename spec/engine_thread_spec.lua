@@ -2,6 +2,7 @@
 
 local cases = require "spec.support.cases"
 local core = require "csms.core"
+local csms = require "csms"
 local emulator = require "spec.support.emulator"
 local nginx = require "spec.support.nginx"
 
@@ -85,7 +86,10 @@ describe("start()", function()
         assert(channel:start())
         for _, id in ipairs(nginx.threads(pid)) do
             if not known[id] then
-                assert.equal("fffffffe7ffbfa37", nginx.status(pid, id, "SigBlk"))
+                -- A thread that begins has all of them blocked for a moment.
+                nginx.wait_until("the thread has its own mask", function()
+                    return nginx.status(pid, id, "SigBlk") == "fffffffe7ffbfa37"
+                end)
             end
         end
     end)
@@ -174,5 +178,215 @@ describe("the descriptor", function()
         local fd = assert(channel:fd())
         assert.is_true(readable(fd, 1))
         assert.is_number(channel:drain())
+    end)
+end)
+
+-- How nginx is woken.
+describe("the wake-up socket", function()
+    local function listen_below(folder)
+        local output = cases.run([[
+            local channel = assert(require("csms.core").channel())
+            local path, err = channel:listen()
+            print(path and #path or err.kind .. ": " .. err.message)
+        ]], { TMPDIR = folder })
+        return output
+    end
+
+    it("is refused where its path is too long for one", function()
+        local folder = os.tmpname()
+        os.remove(folder)
+        -- "/csms-XXXXXX/wake" follows.
+        for length, answer in pairs {
+            [83] = "100\n", [84] = "config: the folder for the wake-up socket is too long\n",
+            [300] = "config: the folder for the wake-up socket is too long\n",
+        } do
+            local path = (folder .. ("/" .. ("d"):rep(99)):rep(3)):sub(1, length)
+            os.execute("mkdir -p " .. path)
+            assert.same({ length, answer }, { length, listen_below(path) })
+        end
+        os.execute("rm -r " .. folder)
+    end)
+
+    it("takes nobody but this process", function()
+        local path = assert(channel:listen())
+        local curl = io.popen("exec curl -sv --max-time 60 --unix-socket " .. path
+            .. " http://localhost/ 2>&1")
+        local line
+        repeat line = curl:read "*l" until not line or line:find "Connected"
+        assert.is_string(line)
+        local err = cases.failure("config", channel:accept())
+        assert.matches("another process", err.message, 1, true)
+        curl:close()
+        local _, problem = channel:accept()
+        assert.matches("nobody connected", problem.message, 1, true)
+    end)
+end)
+
+-- Lua 5.4 has no fork, and the engine is the same for both.
+if jit then
+    describe("a forked child", function()
+        -- A child of a child: busted's process is not forked. `before` and `after` are what
+        -- the parent does before the fork, and what the child does after it.
+        local function forked(before, after)
+            local output = cases.run(([[
+                local core = require "csms.core"
+                local ffi = require "ffi"
+                ffi.cdef "int fork(void); int waitpid(int, int *, int);"
+                local origin = assert(core.origin { url = %q, ca_file = %q })
+                local credential = assert(core.credential.keys(%q, %q))
+                local channel = assert(core.channel())
+                local function submit()
+                    return assert(channel:submit(origin, credential, {
+                        method = "GET", target = "/v1/%s/secrets/secret-0001", timeout = 10,
+                        time = core.time(),
+                    }))
+                end
+                local function wait_for(transfer)
+                    local from = core.now()
+                    while not transfer:done() and core.now() < from + 20 do core.step(1) end
+                    local status, body = transfer:result()
+                    return status or body.message
+                end
+                io.stdout:setvbuf "no"
+                %s
+                local pid = ffi.C.fork()
+                if pid == 0 then
+                    %s
+                    os.exit(0, true)
+                end
+                ffi.C.waitpid(pid, nil, 0)
+                print("parent", wait_for(submit()))
+            ]]):format(emu.endpoint, emu.ca_file, emu.ak, emu.sk, emu.project, before, after))
+            return output
+        end
+
+        it("starts an engine of its own, and the parent keeps its connection", function()
+            assert.equal("child\t-1\t200\nparent\t200\n", forked([[
+                local function sockets()
+                    local _, pid = core.process()
+                    local links = io.popen("ls -l /proc/" .. pid .. "/fd"):read "*a"
+                    return select(2, links:gsub("socket:", ""))
+                end
+                wait_for(submit())
+                local before = sockets()
+            ]], [[
+                print("child", sockets() - before, wait_for(submit()))
+            ]]))
+            assert.equal(2, emu:counters().connections)
+        end)
+
+        it("has the parent's calls as cancelled, at once", function()
+            emu:fault { operation = "show", delay = 1 }
+            assert.equal(("child\tthe process forked while the call was in flight\n"):rep(2)
+                .. "child\t0\t200\nparent\t200\n", forked([[
+                local first = submit()
+                core.step(0)
+                local second = submit()
+            ]], [[
+                assert(first:done() and second:done())
+                print("child", wait_for(first))
+                print("child", wait_for(second))
+                assert(channel:drain() and channel:drain() and not channel:drain())
+                print("child", channel:in_flight(), wait_for(submit()))
+            ]]))
+        end)
+
+        it("starts a thread of its own", function()
+            assert.equal("child\t200\nparent\t200\n", forked([[
+                assert(channel:start())
+                assert(channel:fd())
+                wait_for(submit())
+            ]], [[
+                assert(channel:start())
+                assert(channel:fd())
+                print("child", wait_for(submit()))
+                channel:close()
+            ]]))
+        end)
+
+        it("leaves the parent's wake-up socket where it is", function()
+            assert.equal("child\tsocket\nparent\t200\n", forked([[
+                local path = assert(channel:listen())
+            ]], [[
+                channel:close()
+                print("child", io.popen("stat -c %F " .. path):read "*l")
+            ]]))
+        end)
+    end)
+end
+
+describe("stop()", function()
+    it("ends the thread, and the next step goes on with what is in flight", function()
+        local before = #nginx.threads(own_pid())
+        emu:fault { operation = "backup", delay = 0.2 }
+        assert(channel:start())
+        local transfer = submit()
+        channel:stop()
+        channel:stop()
+        assert.equal(before, #nginx.threads(own_pid()))
+        while not transfer:done() do core.step(1) end
+        assert.equal(200, (transfer:result()))
+    end)
+
+    it("is each channel's own: the last one ends the thread", function()
+        local before = #nginx.threads(own_pid())
+        local other = assert(core.channel())
+        assert(channel:start())
+        assert(other:start())
+        channel:stop()
+        assert.equal(before + 1, #nginx.threads(own_pid()))
+        wait_until_done(submit())
+        other:close()
+        assert.equal(before, #nginx.threads(own_pid()))
+        assert(channel:start())
+        wait_until_done(submit())
+        channel:stop()
+        assert.equal(before, #nginx.threads(own_pid()))
+    end)
+end)
+
+describe("a batch in a plain program", function()
+    local client
+
+    before_each(function()
+        client = assert(csms.new { endpoint = emu.endpoint, ca_file = emu.ca_file,
+            project = emu.project,
+            credentials = csms.credentials.static { ak = emu.ak, sk = emu.sk } })
+    end)
+    after_each(function() client:close() end)
+
+    local function threads() return #nginx.threads(own_pid()) end
+
+    it("has the thread for as long as it runs, and a single call has none", function()
+        local before, most = threads(), 0
+        assert.is_string(client:backup(nil, "secret-0001"))
+        assert.equal(before, threads())
+        local report = assert(client:backup_all(nil, {
+            on_result = function() most = math.max(most, threads()) end,
+        }))
+        assert.equal(20, report.ok)
+        assert.equal(before + 1, most)
+        assert.equal(before, threads())
+    end)
+
+    it("loses it too where a callback raises", function()
+        local before = threads()
+        assert.has_error(function()
+            client:backup_all(nil, { on_result = function() error("enough", 0) end })
+        end, "enough")
+        assert.equal(before, threads())
+    end)
+
+    it("shares it with batches within it, which do not end it", function()
+        local before, after_inner = threads(), nil
+        local report = assert(client:backup_all(nil, { on_result = function(name)
+            if name ~= "secret-0010" then return end
+            assert.equal(3, assert(client:backup_many(nil, { "secret-0001", "secret-0002",
+                "secret-0003" })).ok)
+            after_inner = threads()
+        end }))
+        assert.equal(20, report.ok)
+        assert.equal(before + 1, after_inner)
+        assert.equal(before, threads())
     end)
 end)

@@ -2,6 +2,7 @@
 
 local csms = require "csms"
 local cases = require "spec.support.cases"
+local core = require "csms.core"
 local emulator = require "spec.support.emulator"
 
 local failure = cases.failure
@@ -37,6 +38,13 @@ local function closed_port()
     local _, port = listener:getsockname()
     listener:close()
     return port
+end
+
+local function has_ipv6()
+    local probe = assert(require("socket").tcp6())
+    local bound = probe:bind("::1", 0)
+    probe:close()
+    return bound
 end
 
 -- A chunk for a child process: `client` is one of the emulator.
@@ -603,6 +611,174 @@ describe("a proxy", function()
     it("that cannot be reached is kind network", function()
         failure("network", backup_at("https://nonexistent.invalid",
             { proxy = "http://127.0.0.1:" .. closed_port() }))
+    end)
+
+    it("of a scheme that there is not is an error without its password", function()
+        local err = failure("network", backup_at("https://nonexistent.invalid",
+            { proxy = "scheme://user:PASSWORD@127.0.0.1:1" }))
+        assert.is_string(err.cause)
+        for _, text in pairs(err) do
+            assert.is_nil(tostring(text):find("PASSWORD", 1, true))
+        end
+    end)
+end)
+
+-- What the rest of the library does not let through stops here.
+describe("the core", function()
+    local channel, origin, keys
+
+    before_each(function()
+        channel = assert(core.channel())
+        origin = assert(core.origin { url = emu.endpoint, ca_file = emu.ca_file })
+        keys = assert(core.credential.keys(emu.ak, emu.sk))
+    end)
+    after_each(function() channel:close() end)
+
+    local function submit(changes, credential, from)
+        local request = {
+            method = "GET", target = "/v1/" .. emu.project .. "/secrets/secret-0001",
+            time = core.time(), project = emu.project, timeout = 10,
+        }
+        for name, value in pairs(changes) do request[name] = value end
+        return channel:submit(from or origin, credential, request)
+    end
+
+    local function wait_for(transfer)
+        while not transfer:done() do core.step(1) end
+        return transfer:result()
+    end
+
+    local function many_headers(count)
+        local headers = {}
+        for index = 1, count do
+            headers[2 * index - 1], headers[2 * index] = "X-" .. index, "1"
+        end
+        return headers
+    end
+
+    for what, changes in pairs {
+        ["control character"] = { headers = { "X-A", "a\1" } },
+        ["header X-Project-Id holds"] = { project = "a\nX-Evil: 1" },
+        ["header X-B holds"] = { headers = { "X-A", "a\tb", "X-B", "\127" } },
+        ["a header is over 81920 bytes"] = { headers = { "X-A", ("a"):rep(81920) } },
+        ["at most 24 headers"] = { headers = many_headers(25) },
+        ["the URL is over 8192 bytes"] = { target = "/" .. ("a"):rep(8192) },
+        ["time 1000000000000 cannot be"] = { time = 1e12 },
+        ["time 1000000000000000000 cannot be"] = { time = 1e18 },
+    } do
+        it("sends nothing, and says why: " .. what, function()
+            local err = failure("argument", submit(changes, keys))
+            assert.matches(what, err.message, 1, true)
+            assert.equal(0, channel:in_flight())
+            assert.equal(0, #emu:requests())
+        end)
+    end
+
+    it("sends no signature whose scope is too long", function()
+        local scoped = assert(core.origin { url = emu.endpoint, ca_file = emu.ca_file,
+            signing = "V11-HMAC-SHA256", region = ("r"):rep(256), service = "s" })
+        local err = failure("argument", submit({}, keys, scoped))
+        assert.matches("credential scope is over 256 bytes", err.message, 1, true)
+    end)
+
+    it("sends as many headers as it says, signed", function()
+        assert.equal(200, (wait_for(assert(submit({ headers = many_headers(24) }, keys)))))
+    end)
+
+    it("sends a header without a value too", function()
+        emu:set { log_headers = true }
+        assert.equal(200, (wait_for(assert(submit({ headers = { "X-A", " ", "X-B", "" } }, keys)))))
+        local headers = emu:requests()[1].headers
+        assert.same({ "", "" }, { headers["x-a"], headers["x-b"] })
+    end)
+
+    it("asks for no target that libcurl refuses", function()
+        local err = failure("config", wait_for(assert(submit({ target = "/a b" }, keys))))
+        assert.matches("libcurl refuses to speak to " .. emu.endpoint, err.message, 1, true)
+    end)
+
+    it("takes any time for a timeout", function()
+        local patient = assert(core.origin { url = emu.endpoint, ca_file = emu.ca_file,
+            connect_timeout = 1e12 })
+        assert.equal(200, (wait_for(assert(submit({ timeout = 1e300 }, keys, patient)))))
+    end)
+
+    it("knows an endpoint, a proxy and a signing that cannot be", function()
+        for what, changes in pairs {
+            ["is not a URL"] = { url = "https://a:b:c" },
+            ["has a host that is no plain name"] = { url = "https://m\195\188nchen.example" },
+            ["proxy is not a URL"] = { proxy = "http://[" },
+            ["signing 'MD5' is unknown"] = { signing = "MD5" },
+            ["needs `region` and `signing_service`"] = { signing = "V11-HMAC-SHA256" },
+            ["and `signing_service` too"] = { signing = "V11-HMAC-SHA256", region = "r" },
+        } do
+            local config = { url = "https://example.com" }
+            for name, value in pairs(changes) do config[name] = value end
+            local err = failure("config", core.origin(config))
+            assert.matches(what, err.message, 1, true)
+        end
+        assert.equal("https://example.com",
+            tostring(core.origin { url = "https://example.com", proxy = "" }))
+    end)
+
+    it("raises for what is of another type, missing, closed or not done", function()
+        local closed = core.credential.keys(emu.ak, emu.sk)
+        closed:close()
+        assert.error_matches(function() submit({}, closed) end, "the credential is closed")
+        assert.error_matches(function() submit({}, emu.ak) end, "csms.credential expected")
+        assert.error_matches(function() submit({ timeout = "5" }) end, "'timeout' must be a number")
+        assert.error_matches(function() submit({ body = 5 }) end, "'body' must be a string")
+        assert.error_matches(function() channel:submit(origin, nil, { target = "/" }) end,
+            "'method' expected")
+        assert.error_matches(function() core.origin {} end, "'url' expected")
+        emu:fault { operation = "show", delay = 30 }
+        local transfer = assert(submit({}, keys))
+        for _, name in ipairs { "result", "header", "sent", "port" } do
+            assert.error_matches(function() transfer[name](transfer, "Date") end, "is not done")
+        end
+        transfer:close()
+        transfer:close()
+        for _, name in ipairs { "id", "done", "result", "header", "sent", "port", "cancel" } do
+            assert.error_matches(function() transfer[name](transfer, "Date") end, "is closed")
+        end
+        local collected = assert(core.origin { url = emu.endpoint })
+        getmetatable(collected).__gc(collected)
+        assert.error_matches(function() submit({}, keys, collected) end, "the origin is closed")
+        channel:close()
+        for _, name in ipairs { "drain", "in_flight", "start", "stop", "fd", "listen", "accept",
+            "detach" } do
+            assert.error_matches(function() channel[name](channel) end, "is closed")
+        end
+    end)
+
+    it("leaves a connection over which more came than was asked for, by IPv6 too", function()
+        if not has_ipv6() then return pending "this machine has no IPv6" end
+        local SERVER = [[
+            local listener6 = assert(socket.tcp6())
+            assert(listener6:bind("::1", 0))
+            assert(listener6:listen(5))
+            peer:send(select(2, listener6:getsockname()) .. "\n")
+            for number = 1, 2 do
+                local client = assert(listener6:accept())
+                read_request(client)
+                client:send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" .. number)
+                if peer:receive "*l" then
+                    client:send "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+                end
+                peer:send "said\n"
+            end
+        ]]
+        cases.with_server(SERVER, function(server)
+            local control = assert(require("socket").connect(server.host:match "^(.*):(%d+)$"))
+            local six = assert(core.origin { url = "http://[::1]:" .. control:receive "*l" })
+            for number = 1, 2 do
+                local _, body = wait_for(assert(submit({}, nil, six)))
+                assert.equal(tostring(number), body)
+                control:send "say more\n"
+                assert.equal("said", control:receive "*l")
+            end
+            control:close()
+        end)
     end)
 end)
 

@@ -3,6 +3,7 @@
 local cases = require "spec.support.cases"
 local child = require "spec.support.file_child"
 local core = require "csms.core"
+local nginx = require "spec.support.nginx"
 
 -- io.popen, because os.execute ignores SIGINT while it waits.
 local function signal(name)
@@ -34,6 +35,13 @@ describe("catch_signals()", function()
         assert.equal(2, core.caught_signal())
         signal "TERM"
         assert.equal(2, core.caught_signal())
+    end)
+
+    it("twice forgets nothing", function()
+        assert.is_true(core.catch_signals())
+        signal "TERM"
+        assert.is_true(core.catch_signals())
+        assert.equal(15, core.caught_signal())
     end)
 
     it("starts afresh after a release", function()
@@ -135,6 +143,29 @@ describe("a signal", function()
     end)
 end)
 
+-- One that another process sends cannot be told from one of libcurl's making.
+describe("SIGPIPE", function()
+    it("that comes while a step waits ends nothing", function()
+        cases.with_server("read_request(peer) note 'asked' socket.sleep(120)", function(server)
+            local waiter = child.start(([[
+                local origin = assert(core.origin { url = %q, allow_http = true })
+                local channel = assert(core.channel())
+                local transfer = assert(channel:submit(origin, nil,
+                    { method = "GET", target = "/", timeout = 120 }))
+                while not transfer:done() do core.step(60) end
+                print "still there"
+            ]]):format(server.endpoint))
+            nginx.wait_until("SIGPIPE is blocked", function()
+                local mask = nginx.status(waiter.pid, waiter.pid, "SigBlk")
+                return server:log() == "asked\n" and mask == "0000000000001000"
+            end)
+            waiter:kill "PIPE"
+            server:stop()
+            assert.equal("still there\n", waiter:rest())
+        end)
+    end)
+end)
+
 describe("the process", function()
     it("knows its host and its number", function()
         local host, pid = core.process()
@@ -152,18 +183,21 @@ describe("the process", function()
         assert.equal("false\tnil\tfalse\tnil\tfalse\n", null)
     end)
 
-    it("knows one that is", function()
-        local name = os.tmpname()
-        local output = child.run(([[
-            local file = io.open(%q, "w")
-            file:write(tostring(core.is_terminal(0)), " ", tostring(core.terminal_width(0)))
+    it("knows one that is, and one that does not know its width", function()
+        for columns, answer in pairs { [123] = "true 123", [0] = "true nil" } do
+            local name = os.tmpname()
+            local output = child.run(([[
+                local file = io.open(%q, "w")
+                file:write(tostring(core.is_terminal(0)), " ", tostring(core.terminal_width(0)))
+                file:close()
+            ]]):format(name), ("script -qec \"stty cols %d rows 40; COMMAND\" /dev/null")
+                :format(columns))
+            local file = assert(io.open(name))
+            local text = file:read("*a")
             file:close()
-        ]]):format(name), "script -qec \"stty cols 123 rows 40; COMMAND\" /dev/null")
-        local file = assert(io.open(name))
-        local text = file:read("*a")
-        file:close()
-        os.remove(name)
-        assert.equal("true 123", text, output)
+            os.remove(name)
+            assert.equal(answer, text, output)
+        end
     end)
 end)
 

@@ -109,6 +109,7 @@ static int channel_submit(lua_State *L)
     struct transfer *transfer = NULL;
     struct csms_err err;
 
+    luaL_argcheck(L, origin->origin, 2, "the origin is closed");
     luaL_checktype(L, 4, LUA_TTABLE);
     request.method = lcsms_field_string(L, 4, "method");
     request.target = lcsms_field_span(L, 4, "target");

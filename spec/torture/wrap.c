@@ -6,8 +6,10 @@
  *
  * TORTURE_CALL  a function's name
  * TORTURE_AT    the number of its call, from 1
- * TORTURE_LOG   a file: gets the line "NUMBER FUNCTION PLACE" of the call that
- *               fails; where none is to, of each call
+ * TORTURE_EINTR if set, that is how it fails
+ * TORTURE_LOG   a file: gets the line "NUMBER FUNCTION WAY PLACE" of the call
+ *               that fails; where none is to, of each call. WAY stands for the
+ *               core's functions that were on the way to the call
  *
  * A call that fails is not made, but for those whose work cannot stay undone:
  * they are made, and say that they failed.
@@ -24,6 +26,8 @@
 
 #include <curl/curl.h>
 #include <dirent.h>
+#include <dlfcn.h>
+#include <execinfo.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
@@ -48,7 +52,25 @@ ssize_t __real_write(int fd, const void *data, size_t size);
 
 static const char *fail_call; /* NULL: none fails */
 static long fail_at;
+static bool interrupts;
 static int log_fd = -1;
+
+/* A number for the calls within the core that led here. */
+static size_t way_here(void)
+{
+    void *frames[32];
+    int count = backtrace(frames, (int)(sizeof frames / sizeof *frames));
+    Dl_info core;
+    Dl_info there;
+    size_t way = 0;
+
+    (void)dladdr(&log_fd, &core);
+    for (int i = 0; i < count; i++)
+        if (dladdr(frames[i], &there) && there.dli_fbase == core.dli_fbase)
+            way =
+                way * 31 + (size_t)((char *)frames[i] - (char *)core.dli_fbase);
+    return way;
+}
 
 static void note(long number, const char *function, void *caller)
 {
@@ -60,7 +82,8 @@ static void note(long number, const char *function, void *caller)
         return;
     if (__sanitizer_symbolize_pc)
         __sanitizer_symbolize_pc(caller, "%S", place, sizeof place);
-    len = snprintf(line, sizeof line, "%ld %s %s\n", number, function, place);
+    len = snprintf(line, sizeof line, "%ld %s %zx %s\n", number, function,
+                   way_here(), place);
     if (len > 0)
         (void)!__real_write(log_fd, line, (size_t)len);
 }
@@ -72,9 +95,16 @@ __attribute__((constructor)) static void read_plan(void)
 
     fail_call = getenv("TORTURE_CALL");
     fail_at = at ? strtol(at, NULL, 10) : 0;
+    interrupts = getenv("TORTURE_EINTR") != NULL;
     if (log)
         log_fd = __real_open(
             log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+}
+
+/* The latest of the destructors but gcov's, whose calls are not the core's. */
+__attribute__((destructor(101))) static void end_plan(void)
+{
+    fail_call = "";
 }
 
 static bool fails(const char *function, atomic_long *calls, void *caller)
@@ -102,7 +132,7 @@ static bool fails(const char *function, atomic_long *calls, void *caller)
                                                                                \
         if (!FAILS(name))                                                      \
             return __real_##name args;                                         \
-        errno = number;                                                        \
+        errno = interrupts ? EINTR : number;                                   \
         return failed;                                                         \
     }
 
@@ -118,7 +148,7 @@ static bool fails(const char *function, atomic_long *calls, void *caller)
                                                                                \
         if (!failing)                                                          \
             return result;                                                     \
-        errno = number;                                                        \
+        errno = interrupts ? EINTR : number;                                   \
         return failed;                                                         \
     }
 
@@ -148,6 +178,7 @@ WRAP(void *, CRYPTO_clear_realloc,
 
 WRAP(CURLcode, curl_global_init, (long flags), (flags), CURLE_FAILED_INIT, 0)
 WRAP(CURL *, curl_easy_init, (void), (), NULL, ENOMEM)
+WRAP(CURL *, curl_easy_duphandle, (CURL * easy), (easy), NULL, ENOMEM)
 /* Whatever the third argument is, one register holds it. */
 WRAP(CURLcode, curl_easy_setopt, (CURL * easy, CURLoption option, void *value),
      (easy, option, value), CURLE_OUT_OF_MEMORY, 0)
@@ -238,6 +269,11 @@ WRAP(int, pthread_mutex_init,
 WRAP(int, pthread_cond_init,
      (pthread_cond_t * condition, const pthread_condattr_t *attributes),
      (condition, attributes), ENOMEM, 0)
+WRAP(int, pthread_condattr_init, (pthread_condattr_t * attributes),
+     (attributes), ENOMEM, 0)
+WRAP(int, pthread_condattr_setclock,
+     (pthread_condattr_t * attributes, clockid_t clock), (attributes, clock),
+     EINVAL, 0)
 WRAP(int, pthread_cond_timedwait,
      (pthread_cond_t * condition, pthread_mutex_t *mutex,
       const struct timespec *until),
@@ -297,6 +333,8 @@ WRAP(int, fstatat, (int fd, const char *path, struct stat *status, int flags),
      (fd, path, status, flags), -1, EIO)
 WRAP(int, fstatfs, (int fd, struct statfs *status), (fd, status), -1, EIO)
 WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode), -1, EPERM)
+WRAP(int, fchmodat, (int fd, const char *path, mode_t mode, int flags),
+     (fd, path, mode, flags), -1, EPERM)
 WRAP(int, ftruncate, (int fd, off_t size), (fd, size), -1, EIO)
 WRAP(int, fsync, (int fd), (fd), -1, EIO)
 WRAP(int, syncfs, (int fd), (fd), -1, EIO)

@@ -114,7 +114,8 @@ end
 local init = blocking.new(core)
 
 local function close_when_idle()
-    if init.channel and init.channel:in_flight() == 0 then
+    -- While each() runs, coroutines may not have heard yet of what has ended.
+    if init.running == 0 and init.channel and init.channel:in_flight() == 0 then
         init.channel:close()
         init.channel = nil
     end
@@ -202,7 +203,12 @@ local function cancel_group(group, problem)
 end
 
 function M:each(next_item, n, fn)
-    if in_init() then return init:each(next_item, n, fn) end
+    if in_init() then
+        local good, problem = pcall(init.each, init, next_item, n, fn)
+        close_when_idle()
+        if not good then error(problem, 0) end
+        return
+    end
     local outer = groups[coroutine.running()]
     local group = { transfers = {}, sleepers = {}, inner = {},
         cancelled = outer and outer.cancelled }
