@@ -18,8 +18,7 @@ static bool http1_is_safe;
 
 void csms_handles_init(void)
 {
-    http1_is_safe =
-        curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
+    http1_is_safe = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
 }
 
 CURL *csms_handles_take(const struct csms_origin *origin, bool fresh,

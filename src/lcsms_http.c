@@ -334,11 +334,11 @@ static int transfer_close(lua_State *L)
 }
 
 static const luaL_Reg transfer_methods[] = {
-    {"id", transfer_id}, {"done", transfer_done},
-    {"result", transfer_result},   {"header", transfer_header},
-    {"sent", transfer_sent},       {"port", transfer_port},
-    {"cancel", transfer_cancel},   {"close", transfer_close},
-    {"__gc", transfer_close},      {NULL, NULL},
+    {"id", transfer_id},         {"done", transfer_done},
+    {"result", transfer_result}, {"header", transfer_header},
+    {"sent", transfer_sent},     {"port", transfer_port},
+    {"cancel", transfer_cancel}, {"close", transfer_close},
+    {"__gc", transfer_close},    {NULL, NULL},
 };
 
 /* ---- engine ----------------------------------------------------------- */
