@@ -381,6 +381,20 @@ describe("a batch in a plain program", function()
         assert_threads(alone)
     end)
 
+    it("ends it before the process ends, wherever it is told to", function()
+        for count = 1, 8 do
+            local output, status = cases.run(([[
+                local csms = require "csms"
+                local count = 0
+                csms.backup_all(nil, { on_result = function()
+                    count = count + 1
+                    if count == %d then os.exit(7) end
+                end })
+            ]]):format(count), emu.env)
+            assert.same({ "", 7 }, { output, status })
+        end
+    end)
+
     it("shares it with batches within it, which do not end it", function()
         local after_inner
         local report = assert(client:backup_all(nil, { on_result = function(name)

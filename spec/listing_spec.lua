@@ -40,6 +40,13 @@ describe("the pages of a listing", function()
         assert.equal(3, #requests)
     end)
 
+    it("go on after a marker of any length, which the engine may refuse", function()
+        local marker = ("="):rep(30000)
+        local pages, requests = pages_of(simulation.script { page("a", marker), page("b") })
+        assert.same({ "a", "b" }, pages)
+        assert.equal("&marker=" .. ("%3D"):rep(30000), requests[2].target:match("&marker.*"))
+    end)
+
     it("end with an empty page", function()
         local pages, requests = pages_of(simulation.script { page("a", "a"), page("", "b") })
         assert.same({ "a" }, pages)

@@ -365,6 +365,12 @@ describe("an error in each", function()
         assert.same({ 0, 1 }, { started, elapsed() })
     end)
 
+    it("that is a callback's yield to a scheduler of the program's own is told", function()
+        assert.error_matches(function()
+            runtime:each(iterate { 1, 2, 3, 4 }, 2, function() coroutine.yield "mine" end)
+        end, "a callback of a batch yielded to a scheduler that is not csms's", 1, true)
+    end)
+
     it("leaves a runtime that works", function()
         pcall(runtime.each, runtime, range(20), 5, function(item)
             fetch("1")
@@ -473,6 +479,21 @@ describe("every", function()
         calls = 0
         runtime:each(range(5), 5, function() fetch("3") end)
         assert.is_true(calls >= 12, calls .. " calls")
+    end)
+
+    it("may raise, and leaves a runtime that works", function()
+        runtime:every(0.25, function() error("enough", 0) end)
+        assert.has_error(function()
+            runtime:each(iterate { "3", "4" }, 2, fetch)
+        end, "enough")
+        assert.equal(0, runtime.running)
+        runtime:every()
+        local done = 0
+        runtime:each(iterate { "3", "4" }, 2, function(name)
+            fetch(name)
+            done = done + 1
+        end)
+        assert.equal(2, done)
     end)
 
     it("is called no more once it is taken off", function()

@@ -2,6 +2,7 @@
 #include "csms_engine.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -137,7 +138,8 @@ static void init_process(void)
     if (init_code == CURLE_OK && init_delivered())
         init_code = CURLE_OUT_OF_MEMORY;
     if (init_code == CURLE_OK &&
-        pthread_atfork(lock_all, unlock_all, forget_engine))
+        (pthread_atfork(lock_all, unlock_all, forget_engine) ||
+         atexit(csms_thread_end)))
         init_code = CURLE_OUT_OF_MEMORY;
 }
 
@@ -269,12 +271,13 @@ static size_t remove_cancelled(void)
     return count;
 }
 
-/* The same again, over a new connection, where nothing was sent
- * (csms_sockets_note_answer) or the handle cannot take the answer. */
+/* Nothing was sent (csms_sockets_note_answer): the same again, over a new
+ * connection. */
 static bool send_afresh(struct csms_transfer *transfer)
 {
     (void)curl_multi_remove_handle(engine.multi, transfer->easy);
-    return csms_transfer_renew(transfer) == CURLE_OK &&
+    return curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L) ==
+               CURLE_OK &&
            curl_multi_add_handle(engine.multi, transfer->easy) == CURLM_OK;
 }
 
@@ -302,8 +305,7 @@ static size_t collect(void)
 
         if (msg->msg != CURLMSG_DONE || !transfer)
             continue;
-        if ((code == CURLE_ABORTED_BY_CALLBACK || transfer->refused_http1) &&
-            send_afresh(transfer))
+        if (code == CURLE_ABORTED_BY_CALLBACK && send_afresh(transfer))
             continue;
         finish(transfer, code);
         count++;

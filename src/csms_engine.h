@@ -35,7 +35,8 @@ int csms_engine_init_process(struct csms_err *err);
 /* Makes the engine where there is none; again after a fork. */
 int csms_engine_join(struct csms_channel *channel, struct csms_err *err);
 
-/* The last channel to leave ends the thread and closes the connections. */
+/* Ends the channel's use of the thread; the last channel to leave closes the
+ * connections. */
 void csms_engine_leave(struct csms_channel *channel);
 
 /* Whether the channel joined the engine that there is now. */

@@ -2,6 +2,7 @@
 #include "csms_handles.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #define MAX_KEPT 256
 
@@ -13,32 +14,28 @@ static struct {
 
 /* Before 8.1.0 libcurl keeps a pointer to the last header of a handle's last
  * answer, and writes there where the handle's next answer begins with a folded
- * line (curl/curl#11101). Over HTTP/2 no line is folded. */
-static bool http1_is_safe;
+ * line (curl/curl#11101). */
+static bool can_reuse;
 
 void csms_handles_init(void)
 {
-    http1_is_safe = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
+    can_reuse = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100;
 }
 
-CURL *csms_handles_take(const struct csms_origin *origin, bool fresh,
-                        bool *http2_only)
+CURL *csms_handles_take(void)
 {
     CURL *easy = NULL;
 
-    if (!fresh && (http1_is_safe || atomic_load(&origin->http2))) {
-        (void)pthread_mutex_lock(&kept.lock);
-        if (kept.count > 0)
-            easy = kept.easy[--kept.count];
-        (void)pthread_mutex_unlock(&kept.lock);
-    }
-    *http2_only = easy && !http1_is_safe;
+    (void)pthread_mutex_lock(&kept.lock);
+    if (kept.count > 0)
+        easy = kept.easy[--kept.count];
+    (void)pthread_mutex_unlock(&kept.lock);
     return easy ? easy : curl_easy_init();
 }
 
-void csms_handles_give(CURL *easy, bool http2)
+void csms_handles_give(CURL *easy)
 {
-    if (http2 || http1_is_safe) {
+    if (can_reuse) {
         curl_easy_reset(easy); /* it must not point into its transfer */
         (void)pthread_mutex_lock(&kept.lock);
         if (kept.count < MAX_KEPT) {

@@ -14,10 +14,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
     size_t len = size * count;
 
     /* A status line starts an answer; 1xx ones come before the real one. */
-    if (len >= 6 && memcmp(data, "HTTP/", 5) == 0) {
-        transfer->refused_http1 = transfer->http2_only && data[5] == '1';
-        if (transfer->refused_http1)
-            return 0;
+    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
         transfer->answer = transfer->head.len;
         transfer->head_whole = false;
     }

@@ -242,7 +242,6 @@ struct csms_origin *csms_origin_new(const struct csms_origin_config *config,
         return NULL;
     }
     atomic_init(&origin->refs, 1);
-    atomic_init(&origin->http2, false);
     if (parse_url(config->url, &parts, err) ||
         set_address(origin, config, &parts, err) ||
         set_options(origin, config, &parts, err)) {

@@ -44,7 +44,6 @@ struct csms_origin {
     enum csms_algorithm signing;
     bool https;
     bool http1;
-    atomic_bool http2; /* its last answer came over HTTP/2 */
 };
 
 /* Checks and copies. Reference count 1; NULL with `err` set (kind config). */

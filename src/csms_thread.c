@@ -79,16 +79,29 @@ int csms_thread_start(struct csms_channel *channel, struct csms_err *err)
     return -1;
 }
 
+static void end(void)
+{
+    csms_engine_dismiss();
+    (void)pthread_join(io.thread, NULL);
+    csms_engine_release();
+}
+
 void csms_thread_stop(struct csms_channel *channel)
 {
     if (!channel->threaded)
         return;
     csms_thread_lock();
     channel->threaded = false;
-    if (--io.users == 0) {
-        csms_engine_dismiss();
-        (void)pthread_join(io.thread, NULL);
-        csms_engine_release();
-    }
+    if (io.users > 0 && --io.users == 0) /* none after csms_thread_end() */
+        end();
+    csms_thread_unlock();
+}
+
+void csms_thread_end(void)
+{
+    csms_thread_lock();
+    if (io.users > 0)
+        end();
+    io.users = 0;
     csms_thread_unlock();
 }

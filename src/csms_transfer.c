@@ -245,8 +245,7 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
     csms_buf_init(&transfer->request_body, MAX_BODY);
     csms_buf_init(&transfer->line, MAX_HEADER);
     csms_buf_span(&transfer->request_body, request->body);
-    transfer->easy =
-        csms_handles_take(origin, request->fresh, &transfer->http2_only);
+    transfer->easy = csms_handles_take();
     if (!transfer->easy) {
         csms_err_memory(err);
         csms_transfer_free(transfer);
@@ -378,37 +377,11 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
 
 static void release_easy(struct csms_transfer *transfer)
 {
-    csms_handles_give(transfer->easy, transfer->http2);
+    csms_handles_give(transfer->easy);
     transfer->easy = NULL;
     free_headers(transfer->headers);
     transfer->headers = NULL;
     csms_buf_free(&transfer->request_body);
-}
-
-CURLcode csms_transfer_renew(struct csms_transfer *transfer)
-{
-    CURL *easy = curl_easy_duphandle(transfer->easy);
-
-    if (!easy)
-        return CURLE_OUT_OF_MEMORY;
-    curl_easy_cleanup(transfer->easy);
-    transfer->easy = easy;
-    transfer->http2_only = false;
-    transfer->refused_http1 = false;
-    return curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-}
-
-/* Whether the answer came over HTTP/2, for this handle and the next ones. */
-static void note_version(struct csms_transfer *transfer)
-{
-    long version = CURL_HTTP_VERSION_NONE;
-
-    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) !=
-            CURLE_OK ||
-        version == CURL_HTTP_VERSION_NONE)
-        return;
-    transfer->http2 = version == CURL_HTTP_VERSION_2_0;
-    atomic_store(&transfer->origin->http2, transfer->http2);
 }
 
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
@@ -430,7 +403,6 @@ void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
         code = CURLE_PARTIAL_FILE;
     if (code != CURLE_OK)
         fail(transfer, code);
-    note_version(transfer);
     release_easy(transfer);
 }
 

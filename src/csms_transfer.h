@@ -29,15 +29,12 @@ struct csms_transfer {
     long timeout_ms;
     char curl_error[CURL_ERROR_SIZE];
 
-    bool http2_only;      /* see csms_handles_take() */
-    bool refused_http1;   /* for that reason */
     struct csms_buf head; /* header lines; of the last answer from `answer` */
     size_t answer;
     bool head_whole; /* the empty line after it has come */
     struct csms_buf body;
     long status;
     long port;
-    bool http2; /* the answer came over it */
     bool sent;
     bool failed;
     struct csms_err err;
@@ -50,10 +47,6 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
                                         const struct csms_request *request,
                                         struct csms_cred *cred,
                                         struct csms_err *err);
-
-/* Makes it ready to go out again, on another handle, which asks for a new
- * connection. */
-CURLcode csms_transfer_renew(struct csms_transfer *transfer);
 
 /* Reads the outcome off the easy handle and gives the handle away. */
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code);

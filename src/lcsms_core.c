@@ -15,7 +15,6 @@
 #include "csms_version.h"
 
 #define BUFFER "csms.buffer"
-#define MAX_ENCODED (64 * 1024)
 
 int lcsms_fail(lua_State *L, const struct csms_err *err)
 {
@@ -222,7 +221,7 @@ static int lcsms_encode(lua_State *L)
     lua_settop(L, 1);
     if (csms_encode_is_unreserved(text))
         return 1;
-    out = lcsms_new_buf(L, MAX_ENCODED);
+    out = lcsms_new_buf(L, 3 * text.len);
     csms_encode_percent(out, text);
     if (csms_buf_check(out, "a part of the URL", &err))
         return luaL_error(L, "%s", err.message);

@@ -24,7 +24,6 @@ local function start(client, job)
     end
     return {
         client = client, job = job, started = now,
-        ends_at = job.ends_at,
         shared = {}, -- what its items share: given_up, last_error (csms.retry)
         counts = { requests = 0, retries = 0, throttled = 0 },
         done = 0,

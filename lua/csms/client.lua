@@ -185,7 +185,9 @@ end
 
 --- The id of the project that a call without one is about; or nil and the error.
 function Client:project_id(opts)
-    arguments.check_types(nil, nil, nil, opts, 2)
+    if opts ~= nil and type(opts) ~= "table" then
+        error("bad argument #1: opts (table or nil) expected, got " .. type(opts), 2)
+    end
     local call, err = prepare(self, nil, opts, configuration.call)
     if not call then return nil, err end
     return call.project

@@ -232,7 +232,7 @@ end
 -- (whether the service may have seen it), `died_port`, `stated`. recover(client,
 -- call, err): whether an error of kind "auth" is mended.
 function M.run(client, call, attempt, recover)
-    call.attempts, call.probes, call.refusals, call.failures = 0, 0, 0, 0
+    call.attempts, call.probes, call.refusals, call.failures, call.cost = 0, 0, 0, 0, nil
     call.max_attempts = call.retry and call.retry.attempts
         or (call.batch and BATCH_ATTEMPTS or ATTEMPTS)
     local last

@@ -178,7 +178,6 @@ WRAP(void *, CRYPTO_clear_realloc,
 
 WRAP(CURLcode, curl_global_init, (long flags), (flags), CURLE_FAILED_INIT, 0)
 WRAP(CURL *, curl_easy_init, (void), (), NULL, ENOMEM)
-WRAP(CURL *, curl_easy_duphandle, (CURL * easy), (easy), NULL, ENOMEM)
 /* Whatever the third argument is, one register holds it. */
 WRAP(CURLcode, curl_easy_setopt, (CURL * easy, CURLoption option, void *value),
      (easy, option, value), CURLE_OUT_OF_MEMORY, 0)

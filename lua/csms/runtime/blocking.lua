@@ -13,6 +13,7 @@ local isyieldable = coroutine.isyieldable -- luacheck: ignore 143
     or function() return true end
 
 local MAX_STEP = 60 -- seconds; a step ends early when a transfer does
+local ENDED = {}    -- what a coroutine of each() gives at its end; its waits give nothing
 
 local Runtime = {}
 Runtime.__index = Runtime
@@ -83,12 +84,15 @@ end
 
 local function resume(self, co)
     local group = self.groups[co]
-    local good, ended = coroutine.resume(co)
+    local good, given = coroutine.resume(co)
+    if good and given ~= nil and given ~= ENDED then
+        good, given = false, "a callback of a batch yielded to a scheduler that is not csms's"
+    end
     if not good and not group.failed then
-        group.failed, group.problem = true, ended
+        group.failed, group.problem = true, given
         cancel_group(self, group)
     end
-    if not good or ended then
+    if not good or given == ENDED then
         group.live = group.live - 1
         if group.live == 0 and group.parent then wake(self, group.parent) end
     end
@@ -205,10 +209,10 @@ function Runtime:each(next_item, n, fn)
     local function work()
         while not group.cancelled do
             local item = next_item()
-            if item == nil then return true end
+            if item == nil then return ENDED end
             fn(item)
         end
-        return true -- it has ended: a yield gives nothing
+        return ENDED
     end
 
     for _ = 1, n do
@@ -217,11 +221,15 @@ function Runtime:each(next_item, n, fn)
         wake(self, co)
     end
     enter_each(self)
-    while group.live > 0 do
-        if parent then coroutine.yield() else turn(self) end
-    end
+    -- on_wait may raise, and so does lua itself on Ctrl-C.
+    local good, problem = pcall(function()
+        while group.live > 0 do
+            if parent then coroutine.yield() else turn(self) end
+        end
+    end)
     leave_each(self)
     if outer then outer.inner[group] = nil end
+    if not good then error(problem, 0) end
     if group.failed then error(group.problem, 0) end
 end
 

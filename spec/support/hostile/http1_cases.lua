@@ -7,7 +7,6 @@
 --   message    words of it
 --   upload     bytes of a blob to restore; without it a secret is backed up
 --   once       a backup comes first, over a connection that is kept; the upload must come once
---   requests   how many there may be then instead of 2, where libcurl's version decides
 --   timeout    seconds of the one attempt
 --   scheme     "http" unless said; alpn: the server speaks TLS and that protocol
 --   later      the server says more after its answer, which the next call must not take
