@@ -16,7 +16,8 @@ int csms_thread_start(struct csms_channel *channel, struct csms_err *err);
  * on with the next step. May be called again, and without a start. */
 void csms_thread_stop(struct csms_channel *channel);
 
-/* At the end of the process, before OpenSSL frees what the thread works with. */
+/* At the end of the process, before OpenSSL frees what the thread works with.
+ */
 void csms_thread_end(void);
 
 /* Around a fork, and in the child. */
