@@ -80,6 +80,8 @@ local function split(text)
 end
 
 local function content_key(key, encrypted)
+    -- What is above the modulus is none, and luaossl's error for it reads freed memory.
+    if encrypted >= key:getParameters().n:toBinary() then return nil end
     local ok, padded = pcall(key.decrypt, key, encrypted, RAW)
     local cek = ok and oaep_unpad(padded)
     return cek and #cek == 32 and cek or nil
