@@ -40,6 +40,19 @@ describe("the pages of a listing", function()
         assert.equal(3, #requests)
     end)
 
+    it("pay a retry back once, not with each page after it", function()
+        local failing = { status = 500, body = "{}" }
+        local world = simulation.new(simulation.script {
+            failing, failing, page("a", "a"), page("b", "b"), page("c") })
+        local client = world:client { retry = { base = 0 } }
+        local call = { operation = "list", project = simulation.PROJECT, timeout = 30,
+            retry = client.config.retry }
+        local count = 0
+        for found in listing.pages(client, call) do count = count + #found end
+        assert.equal(3, count)
+        assert.equal(500 - 2 * 14 + 14 + 1 + 1, client.budget.tokens)
+    end)
+
     it("go on after a marker of any length, which the engine may refuse", function()
         local marker = ("="):rep(30000)
         local pages, requests = pages_of(simulation.script { page("a", marker), page("b") })

@@ -67,7 +67,7 @@ function Auth:credential(now, ends_at)
         end
         return nil, err
     end
-    if next(self.bad) and is_bad(self, credential, now) then
+    if is_bad(self, credential, now) then
         return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
             .. "not sent again, because five bad signatures lock them; check ak and sk")
             :format(REFUSAL))

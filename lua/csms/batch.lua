@@ -95,7 +95,6 @@ end
 local function handle(batch, item)
     local facts = {
         state = item.state, kms_key_id = item.kms_key_id, update_time = item.update_time,
-        attempts = nil, request_id = nil, skipped = nil,
     }
     if SKIPPED[item.state] then
         facts.skipped = true

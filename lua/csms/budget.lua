@@ -42,8 +42,7 @@ end
 
 --- After a success: what its last retry cost, or 1 where it needed none.
 function Budget:pay_back(cost)
-    local tokens = self.tokens + (cost or 1)
-    self.tokens = tokens < self.max and tokens or self.max
+    self.tokens = math.min(self.max, self.tokens + (cost or 1))
 end
 
 function Budget:refill()

@@ -107,8 +107,8 @@ local function recover(client, call, err)
     return client.auth:recover(call, err, client.runtime.now())
 end
 
---- What a call is and what becomes of it, in one table that need not grow: many
---- are made. Its maker may also set `query`, `origin`, `batch`, `counts` and `told`
+--- What a call is, in a table with room for what becomes of it: many are made, and
+--- it need not grow. Its maker may also set `query`, `origin`, `batch`, `counts` and `told`
 --- (whether somebody is told of the request's id).
 -- options: {project, timeout, deadline, ends_at, retry}, of which only `timeout` is
 -- always there.
@@ -116,13 +116,13 @@ function M.new_call(operation, options, name, argument)
     return {
         operation = operation, project = options.project, name = name, argument = argument,
         timeout = options.timeout, deadline = options.deadline, ends_at = options.ends_at,
-        retry = options.retry, max_attempts = 0, batch = nil, counts = nil, told = false,
-        entry = nil, idempotent = false, request = nil, credential = nil,
-        -- how it goes (csms.retry, csms.auth)
-        attempts = 0, probes = 0, refusals = 0, failures = 0, cost = nil,
-        renewals = 0, clock_corrected = false, replaced = false,
+        retry = options.retry, batch = nil, counts = nil, told = nil,
+        -- set by call() and csms.retry
+        entry = nil, idempotent = nil, request = nil, credential = nil, max_attempts = nil,
+        attempts = nil, probes = nil, refusals = nil, failures = nil, cost = nil,
+        renewals = nil, clock_corrected = nil, replaced = nil,
         -- of the last attempt
-        sent = false, died_port = nil, request_id = nil,
+        sent = nil, died_port = nil, request_id = nil,
     }
 end
 

@@ -66,8 +66,7 @@ end
 
 --- When a request that asks now may go.
 function Limiter:next_slot(now)
-    local at = self.next_at > now and self.next_at or now
-    return self.blocked_until > at and self.blocked_until or at
+    return math.max(now, self.next_at, self.blocked_until)
 end
 
 --- Takes that slot.

@@ -26,8 +26,8 @@ end
 
 local HEADERS = { "Content-Type", "application/json" }
 
---- The core's struct csms_request for an operation; timeout and time are the
---- attempt's.
+--- The core's struct csms_request for an operation, but for timeout and time,
+--- which differ from attempt to attempt.
 -- call: {project, name, argument, query, headers}, as the operation needs.
 function M.build(operation, call)
     return {
@@ -37,7 +37,6 @@ function M.build(operation, call)
         body = operation.body and json.encode(operation.body(call.argument)) or nil,
         project = call.project,
         fresh = operation.fresh,
-        timeout = 0, time = 0,
     }
 end
 
