@@ -140,6 +140,16 @@ local function run_later(case)
     finish(case, client)
 end
 
+local function run_proxy(case)
+    local client = client_of(case, {
+        retry = false, endpoint = "https://kms.example.invalid",
+        proxy = "http://localhost:" .. server:port(case),
+    })
+    assert_outcome(case, bounded(case, 0, function() return call(client) end))
+    client:close()
+    assert.is_true(server:facts(case).connections >= 1)
+end
+
 local TOTAL = 60
 
 local function run_batch(case)
@@ -176,7 +186,11 @@ local function describe_cases(title, run, belongs)
 end
 
 describe_cases("A call is bounded where the service", run_single, function(case)
-    return not case.later and not case.batch
+    return not case.later and not case.batch and not case.proxy
+end)
+
+describe_cases("A call is bounded where the proxy", run_proxy, function(case)
+    return case.proxy
 end)
 
 describe_cases("A call takes no answer of another where the service", run_later, function(case)

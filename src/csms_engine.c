@@ -305,7 +305,9 @@ static size_t collect(void)
 
         if (msg->msg != CURLMSG_DONE || !transfer)
             continue;
-        if (code == CURLE_ABORTED_BY_CALLBACK && send_afresh(transfer))
+        if (code == CURLE_ABORTED_BY_CALLBACK && transfer->late)
+            code = CURLE_OPERATION_TIMEDOUT;
+        else if (code == CURLE_ABORTED_BY_CALLBACK && send_afresh(transfer))
             continue;
         finish(transfer, code);
         count++;

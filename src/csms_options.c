@@ -31,6 +31,24 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
     return csms_buf_append(&transfer->body, data, len) ? len : 0;
 }
 
+/* libcurl reads a proxy's answer to CONNECT for as long as some comes, and
+ * never looks at its own clock meanwhile; but it tells of progress. */
+static int on_progress(void *user, curl_off_t to_come, curl_off_t came,
+                       curl_off_t to_go, curl_off_t went)
+{
+    struct csms_transfer *transfer = user;
+    curl_off_t spent = 0; /* microseconds */
+
+    (void)to_come;
+    (void)came;
+    (void)to_go;
+    (void)went;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &spent) ==
+        CURLE_OK)
+        transfer->late = spent / 1000 >= transfer->timeout_ms;
+    return transfer->late;
+}
+
 /* ---- libcurl's options ------------------------------------------------ */
 
 /* The least that there is: of 64 KiB a handle, nearly all would stay unused. */
@@ -91,6 +109,9 @@ static CURLcode set_answer(CURL *easy, struct csms_transfer *transfer)
     SET(CURLOPT_HEADERDATA, transfer);
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, transfer);
+    SET(CURLOPT_NOPROGRESS, 0L);
+    SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(CURLOPT_XFERINFODATA, transfer);
     return CURLE_OK;
 }
 

@@ -36,6 +36,7 @@ struct csms_transfer {
     long status;
     long port;
     bool sent;
+    bool late; /* beyond its time, where libcurl did not look at the clock */
     bool failed;
     struct csms_err err;
 };

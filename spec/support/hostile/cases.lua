@@ -7,7 +7,7 @@ local all = {
             session:serve()
         end },
 }
-for _, module in ipairs { "http1_cases", "http2_cases", "batch_cases" } do
+for _, module in ipairs { "http1_cases", "http2_cases", "batch_cases", "proxy_cases" } do
     for _, case in ipairs(require("spec.support.hostile." .. module)) do all[#all + 1] = case end
 end
 return all
