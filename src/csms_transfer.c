@@ -1,194 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "csms_transfer.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include <openssl/crypto.h>
 
 #include "csms_handles.h"
+#include "csms_headers.h"
 #include "csms_options.h"
 
 #define MAX_URL (8 * 1024)
-#define MAX_HEADER (80 * 1024) /* one line; a token can be 64 KiB */
-#define MAX_HEAD (256 * 1024)  /* all header lines of an answer */
+#define MAX_HEAD (256 * 1024) /* all header lines of an answer */
 #define MAX_BODY (16 * 1024 * 1024)
-#define OWN_HEADERS 8 /* those that are added here */
-
-/* ---- what goes out ---------------------------------------------------- */
-
-/* A value with a line break would be a second header (CWE-113), and libcurl
- * takes more characters for blanks than the signature does. */
-static int check_value(const struct csms_header *header, struct csms_err *err)
-{
-    for (size_t i = 0; i < header->value.len; i++) {
-        unsigned char c = (unsigned char)header->value.data[i];
-
-        if ((c < ' ' && c != '\t') || c == 0x7f)
-            return csms_err_set(err, CSMS_ARGUMENT,
-                                "the value of header %.*s holds a control "
-                                "character",
-                                (int)header->name.len, header->name.data);
-    }
-    return 0;
-}
-
-static int add_header(struct csms_transfer *transfer,
-                      const struct csms_header *header, struct csms_err *err)
-{
-    struct csms_span value = csms_span_trim(header->value);
-    struct curl_slist *list = NULL;
-    struct csms_buf *line = &transfer->line;
-
-    if (check_value(header, err))
-        return -1;
-    csms_buf_reset(line);
-    csms_buf_span(line, header->name);
-    /* libcurl's way to send an empty value: "Name;" (CURLOPT_HTTPHEADER). It
-     * leaves out a header whose value is blank, so blanks go first. */
-    csms_buf_text(line, value.len > 0 ? ": " : ";");
-    csms_buf_span(line, value);
-    if (csms_buf_check(line, "a header", err))
-        return -1;
-    list = curl_slist_append(transfer->headers, line->data);
-    if (!list)
-        return csms_err_memory(err);
-    transfer->headers = list;
-    return 0;
-}
-
-static int add_named(struct csms_transfer *transfer, const char *name,
-                     struct csms_span value, struct csms_err *err)
-{
-    struct csms_header header = {csms_span_of(name), value};
-
-    return add_header(transfer, &header, err);
-}
-
-/* Adds to what is sent and to what is signed. */
-static int add_signed(struct csms_transfer *transfer,
-                      struct csms_sign_request *signing, const char *name,
-                      const char *value, struct csms_err *err)
-{
-    struct csms_header header = {csms_span_of(name), csms_span_of(value)};
-
-    signing->headers[signing->header_count++] = header;
-    return add_header(transfer, &header, err);
-}
-
-static int format_date(int64_t seconds, char *out, size_t size,
-                       struct csms_err *err)
-{
-    time_t moment = (time_t)seconds;
-    struct tm utc;
-
-    if (!gmtime_r(&moment, &utc) ||
-        strftime(out, size, "%Y%m%dT%H%M%SZ", &utc) != CSMS_SIGN_DATE_LEN)
-        return csms_err_set(err, CSMS_ARGUMENT,
-                            "the time %lld cannot be a signature's date; "
-                            "check this machine's clock",
-                            (long long)seconds);
-    return 0;
-}
-
-static void split_target(struct csms_span target,
-                         struct csms_sign_request *signing)
-{
-    const char *mark = memchr(target.data, '?', target.len);
-    size_t path_len = mark ? (size_t)(mark - target.data) : target.len;
-
-    signing->path = (struct csms_span){target.data, path_len};
-    if (mark)
-        signing->query =
-            (struct csms_span){mark + 1, target.len - path_len - 1};
-}
-
-/* csms-api.md 2.1: which headers take part, and Authorization itself. */
-static int sign(struct csms_transfer *transfer,
-                const struct csms_request *request, struct csms_cred *cred,
-                struct csms_err *err)
-{
-    const struct csms_origin *origin = transfer->origin;
-    const char *security_token = csms_cred_security_token(cred);
-    struct csms_sign_request signing;
-    struct csms_buf authorization;
-    char date[CSMS_SIGN_DATE_LEN + 1];
-    int result = -1;
-
-    memset(&signing, 0, sizeof signing);
-    csms_buf_init(&authorization, MAX_HEADER);
-    if (format_date(request->time, date, sizeof date, err))
-        goto out;
-    signing.method = csms_span_of(request->method);
-    split_target(request->target, &signing);
-    signing.body = request->body;
-    signing.date = date;
-    signing.region = origin->region;
-    signing.service = origin->service;
-    for (size_t i = 0; i < request->header_count; i++)
-        signing.headers[signing.header_count++] = request->headers[i];
-    /* libcurl sends Host by itself, so it is only signed here. */
-    signing.headers[signing.header_count++] =
-        (struct csms_header){csms_span_of("Host"), csms_span_of(origin->host)};
-    if (add_signed(transfer, &signing, "X-Sdk-Date", date, err))
-        goto out;
-    if (request->project &&
-        add_signed(transfer, &signing, "X-Project-Id", request->project, err))
-        goto out;
-    if (security_token &&
-        add_signed(transfer, &signing, "X-Security-Token", security_token, err))
-        goto out;
-    if (csms_cred_sign(cred, origin->signing, &signing, &authorization, err) ||
-        add_named(transfer, "Authorization", csms_buf_view(&authorization),
-                  err))
-        goto out;
-    result = 0;
-out:
-    csms_buf_free(&authorization);
-    return result;
-}
-
-static int authenticate(struct csms_transfer *transfer,
-                        const struct csms_request *request,
-                        struct csms_cred *cred, struct csms_err *err)
-{
-    if (!cred)
-        return 0;
-    if (csms_cred_auth_token(cred))
-        return add_named(transfer, "X-Auth-Token",
-                         csms_span_of(csms_cred_auth_token(cred)), err);
-    return sign(transfer, request, cred, err);
-}
-
-/* libcurl would ask for "100 Continue" before a large body, which costs a
- * round trip; "Expect:" is its way to leave that header out. */
-static int add_no_expect(struct csms_transfer *transfer, struct csms_err *err)
-{
-    struct curl_slist *list = curl_slist_append(transfer->headers, "Expect:");
-
-    if (!list)
-        return csms_err_memory(err);
-    transfer->headers = list;
-    return 0;
-}
-
-static int build_headers(struct csms_transfer *transfer,
-                         const struct csms_request *request,
-                         struct csms_cred *cred, struct csms_err *err)
-{
-    if (request->header_count > CSMS_SIGN_MAX_HEADERS - OWN_HEADERS)
-        return csms_err_set(err, CSMS_ARGUMENT,
-                            "a request takes at most %d headers",
-                            CSMS_SIGN_MAX_HEADERS - OWN_HEADERS);
-    for (size_t i = 0; i < request->header_count; i++)
-        if (add_header(transfer, &request->headers[i], err))
-            return -1;
-    if (add_no_expect(transfer, err))
-        return -1;
-    return authenticate(transfer, request, cred, err);
-}
 
 /* ---- libcurl's options ------------------------------------------------- */
 
@@ -243,7 +67,6 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
     csms_buf_init(&transfer->head, MAX_HEAD);
     csms_buf_init(&transfer->body, origin->max_response);
     csms_buf_init(&transfer->request_body, MAX_BODY);
-    csms_buf_init(&transfer->line, MAX_HEADER);
     csms_buf_span(&transfer->request_body, request->body);
     transfer->easy = csms_handles_take();
     if (!transfer->easy) {
@@ -252,21 +75,12 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
         return NULL;
     }
     if (csms_buf_check(&transfer->request_body, "the request's body", err) ||
-        build_headers(transfer, request, cred, err) ||
+        csms_headers_build(origin, request, cred, &transfer->headers, err) ||
         configure(transfer, request, err)) {
         csms_transfer_free(transfer);
         return NULL;
     }
-    csms_buf_free(&transfer->line);
     return transfer;
-}
-
-/* The list's copies of tokens and signatures are ours to wipe. */
-static void free_headers(struct curl_slist *headers)
-{
-    for (struct curl_slist *node = headers; node; node = node->next)
-        OPENSSL_cleanse(node->data, strlen(node->data));
-    curl_slist_free_all(headers);
 }
 
 void csms_transfer_free(struct csms_transfer *transfer)
@@ -274,9 +88,8 @@ void csms_transfer_free(struct csms_transfer *transfer)
     if (!transfer)
         return;
     curl_easy_cleanup(transfer->easy);
-    free_headers(transfer->headers);
+    csms_headers_free(transfer->headers);
     csms_buf_free(&transfer->request_body);
-    csms_buf_free(&transfer->line);
     csms_buf_free(&transfer->head);
     csms_buf_free(&transfer->body);
     csms_origin_unref(transfer->origin);
@@ -379,7 +192,7 @@ static void release_easy(struct csms_transfer *transfer)
 {
     csms_handles_give(transfer->easy);
     transfer->easy = NULL;
-    free_headers(transfer->headers);
+    csms_headers_free(transfer->headers);
     transfer->headers = NULL;
     csms_buf_free(&transfer->request_body);
 }

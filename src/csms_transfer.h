@@ -24,7 +24,6 @@ struct csms_transfer {
 
     CURL *easy; /* NULL once done */
     struct curl_slist *headers;
-    struct csms_buf line; /* the header that is being added */
     struct csms_buf request_body;
     long timeout_ms;
     char curl_error[CURL_ERROR_SIZE];
