@@ -15,7 +15,7 @@ void csms_encode_hex(struct csms_buf *out, const unsigned char *bytes,
         text[2 * i + 1] = digits[bytes[i] & 15];
     }
     csms_buf_append(out, text, 2 * len);
-    OPENSSL_cleanse(text, sizeof text);
+    OPENSSL_cleanse(text, 2 * len);
 }
 
 static bool is_unreserved(unsigned char c)

@@ -49,11 +49,26 @@ static int crypto_failed(struct csms_err *err, const char *what)
                         what);
 }
 
+static int digest_hex(struct csms_signer *signer, struct csms_span text,
+                      struct csms_buf *out, struct csms_err *err)
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned int len = 0;
+
+    if (!EVP_DigestInit_ex2(signer->digest, signer->md, NULL) ||
+        !EVP_DigestUpdate(signer->digest, text.data, text.len) ||
+        !EVP_DigestFinal_ex(signer->digest, bytes, &len))
+        return crypto_failed(err, "a digest");
+    csms_encode_hex(out, bytes, len);
+    return csms_buf_check(out, "the signed text", err);
+}
+
 int csms_signer_init(struct csms_signer *signer, enum csms_algorithm algorithm,
                      struct csms_err *err)
 {
     memset(signer, 0, sizeof *signer);
     signer->algorithm = algorithm;
+    csms_buf_init(&signer->no_body, 2 * EVP_MAX_MD_SIZE);
     csms_buf_init(&signer->scope, 256);
     csms_buf_init(&signer->canonical, CSMS_SIGN_MAX_TEXT);
     csms_buf_init(&signer->to_sign, CSMS_SIGN_MAX_TEXT);
@@ -64,7 +79,7 @@ int csms_signer_init(struct csms_signer *signer, enum csms_algorithm algorithm,
     signer->hmac = signer->mac ? EVP_MAC_CTX_new(signer->mac) : NULL;
     if (!signer->md || !signer->digest || !signer->hmac)
         return crypto_failed(err, all_rules[algorithm].digest);
-    return 0;
+    return digest_hex(signer, csms_span_of(""), &signer->no_body, err);
 }
 
 void csms_signer_free(struct csms_signer *signer)
@@ -73,6 +88,7 @@ void csms_signer_free(struct csms_signer *signer)
     EVP_MAC_free(signer->mac);
     EVP_MD_CTX_free(signer->digest);
     EVP_MD_free(signer->md);
+    csms_buf_free(&signer->no_body);
     csms_buf_free(&signer->scope);
     csms_buf_free(&signer->canonical);
     csms_buf_free(&signer->to_sign);
@@ -94,20 +110,6 @@ static struct csms_span cut(struct csms_span *rest, char separator)
         rest->len = 0;
     }
     return head;
-}
-
-static int digest_hex(struct csms_signer *signer, struct csms_span text,
-                      struct csms_buf *out, struct csms_err *err)
-{
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
-
-    if (!EVP_DigestInit_ex2(signer->digest, signer->md, NULL) ||
-        !EVP_DigestUpdate(signer->digest, text.data, text.len) ||
-        !EVP_DigestFinal_ex(signer->digest, bytes, &len))
-        return crypto_failed(err, "a digest");
-    csms_encode_hex(out, bytes, len);
-    return csms_buf_check(out, "the signed text", err);
 }
 
 /* ---- the stages of the guide ------------------------------------------ */
@@ -325,6 +327,10 @@ int csms_sign_payload_hash(struct csms_signer *signer,
             csms_buf_span(out, csms_span_trim(request->headers[i].value));
             return csms_buf_check(out, "the signed text", err);
         }
+    }
+    if (request->body.len == 0) {
+        csms_buf_span(out, csms_buf_view(&signer->no_body));
+        return csms_buf_check(out, "the signed text", err);
     }
     return digest_hex(signer, request->body, out, err);
 }

@@ -59,6 +59,7 @@ struct csms_signer {
     EVP_MAC *mac;
     EVP_MAC_CTX *hmac; /* keyed for `scope` */
     bool keyed;
+    struct csms_buf no_body;   /* the digest of an empty one, in hex */
     struct csms_buf scope;     /* V11: date/region/service of the key */
     struct csms_buf canonical; /* scratch of csms_sign() */
     struct csms_buf to_sign;
