@@ -185,6 +185,14 @@ describe("the list of a chain", function()
         end
     end)
 
+    it("has no hole, where a provider could not be made, and no names", function()
+        local env = fixed.env(nothing)
+        for _, list in ipairs { { env, nil, env }, { nil, env }, { env, profile = env } } do
+            local err = failure("config", chain(list))
+            assert.matches("use assert() on each", err.message, 1, true)
+        end
+    end)
+
     it("raises where it is no table", function()
         for _, value in ipairs { 5, "env", true, print } do
             local ok, message = pcall(function() return (chain(value)) end)

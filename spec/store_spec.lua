@@ -268,7 +268,7 @@ describe("store:save()", function()
 
     it("is never kept from it by what a server said besides", function()
         local inner = setmetatable({}, { __index = function() error "no" end })
-        for index, value in ipairs { 1 / 0, -1 / 0, 0 / 0, print, {}, inner, true, "\0\255\n" } do
+        for index, value in ipairs { 1 / 0, -1 / 0, 0 / 0, print, {}, inner, true, "\0\255\n", 7 } do
             assert(store:save(PROJECT, "one" .. index, "blob", {
                 request_id = value, state = value, kms_key_id = value, update_time = value,
                 other = value,
@@ -282,6 +282,8 @@ describe("store:save()", function()
         assert.equal("\0\255\n", lines[16].request_id)
         assert.equal("\0\255\n", lines[17].message)
         assert.is_nil(lines[2].update_time)
+        -- a number, where a reader of the record takes one
+        assert.same({ 7, nil }, { lines[18].update_time, lines[18].kms_key_id })
     end)
 end)
 

@@ -46,7 +46,7 @@ local function status(opts, now)
         secrets[key] = secret
         if secret.problem then problems = problems + 1 end
     end
-    assert.equal(problems + result.never_whole, result.problems)
+    assert.equal(problems + result.never_whole + result.unreadable, result.problems)
     return secrets, result
 end
 
@@ -111,7 +111,7 @@ describe("status()", function()
 
     it("of an empty store says nothing", function()
         local _, result = status()
-        assert.same({ secrets = {}, problems = 0, never_whole = 0 }, result)
+        assert.same({ secrets = {}, problems = 0, never_whole = 0, unreadable = 0 }, result)
     end)
 
     it("has a problem where --all was asked for and never came to its end", function()
@@ -293,13 +293,24 @@ describe("after the last whole run", function()
         assert.equal(history.stamp(1000), result.run.started)
     end)
 
-    it("a run whose record is damaged is none", function()
+    it("a run whose record is damaged is a problem until a whole run comes after it", function()
         local id = past:run(2000, ALL, { noted("failed", "a", { kind = "denied" }) })
         local text = folders.read(root .. "/runs/" .. id .. ".jsonl")
         folders.write(root .. "/runs/" .. id .. ".jsonl", (text:gsub("denied", "decied")))
         local secrets, result = status()
         assert_fine(secrets.a)
         assert.equal(history.stamp(1000), result.run.started)
+        assert.same({ 1, 1 }, { result.problems, result.unreadable })
+        past:run(3000, { project = PROJECT, asked = { names = { "a" } } }, { saved("a", 3001) })
+        assert.equal(1, select(2, status()).unreadable)
+        past:run(4000, ALL, { saved("a", 4001) })
+        assert.same({ 0, 0 }, { select(2, status()).problems, select(2, status()).unreadable })
+    end)
+
+    it("the records of all runs may be damaged", function()
+        folders.write(root .. "/runs/" .. folders.only(root .. "/runs", "%.jsonl$"), "{}\n")
+        local _, result = status()
+        assert.same({ 1, 1 }, { result.problems, result.unreadable })
     end)
 end)
 

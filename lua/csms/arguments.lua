@@ -66,14 +66,12 @@ end
 --- As the API's page has it: ^[a-zA-Z0-9_-]{1,64}$. Names that the service's
 --- own listing gave may also hold periods, because the console makes such.
 local function check_name(name, allow_periods)
-    local allowed = allow_periods and "^[%w_.-]+$" or "^[%w_-]+$"
-    if #name >= 1 and #name <= 64 and name:find(allowed) and name ~= "." and name ~= ".." then
-        return true
-    end
-    local remedy = name:find("^[%w_.-]+$") and not allow_periods
+    local fits = #name <= 64 and name:find("^[%w_.-]+$") and name ~= "." and name ~= ".."
+    if fits and (allow_periods or not name:find(".", 1, true)) then return true end
+    local remedy = fits
         and "; the console makes names with periods: set allow_periods = true for them" or ""
-    return refuse(("secret name %s is not 1 to 64 letters, digits, '_' or '-'%s")
-        :format(quote(name), remedy), { name = quote(name) })
+    return refuse(("secret name %s is not 1 to 64 letters, digits, %s'_' or '-'%s")
+        :format(quote(name), allow_periods and "'.', " or "", remedy), { name = quote(name) })
 end
 
 local CHECKS = {

@@ -8,11 +8,11 @@ local errors = require "csms.errors"
 local M = {}
 
 local function positive(value)
-    return value > 0 and value < math.huge, "must be above 0"
+    return value > 0 and value < math.huge, "must be a finite number above 0"
 end
 
 local function not_negative(value)
-    return value >= 0 and value < math.huge, "must not be negative"
+    return value >= 0 and value < math.huge, "must be a finite number, not negative"
 end
 
 local function count(value)
@@ -96,13 +96,15 @@ local BATCH = with(CALL, {
 })
 
 local function globs(value)
+    local text = "must be a glob, a list of globs without a hole, or a function"
     if type(value) == "string" or type(value) == "function" then return true end
-    for _, glob in ipairs(type(value) == "table" and value or { false }) do
-        if type(glob) ~= "string" then
-            return false, "must be a glob, a list of globs, or a function"
-        end
+    if type(value) ~= "table" then return false, text end
+    local found = 0
+    for index, glob in pairs(value) do
+        if type(index) ~= "number" or type(glob) ~= "string" then return false, text end
+        found = found + 1
     end
-    return true
+    return found == #value, text
 end
 
 local BATCH_ALL = with(BATCH, { match = { "any", check = globs } })

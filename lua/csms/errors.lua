@@ -169,7 +169,10 @@ local function safe_text(text, credential)
     return printable(text, MAX_TEXT)
 end
 
-local function denied_hint(operation)
+local function denied_hint(operation, _, code)
+    if code and code:find("^APIGW?%.0310$") then
+        return "check the project id, and that it is the region's own"
+    end
     if not operation.actions then return "check the policies of this user in IAM" end
     return "the user needs the IAM actions " .. table.concat(operation.actions, ", ")
 end

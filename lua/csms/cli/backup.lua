@@ -178,9 +178,10 @@ local function tell(run, exit, summary, err)
     local out = run.out
     local counts = run.tally:sentence(summary.total) .. ", in " .. times.span(summary.seconds)
     if err and err ~= run.told and exit <= 128 then out:problem(tostring(err)) end
-    if summary.incomplete and exit <= 128 then
+    local incomplete = summary.incomplete
+    if incomplete and incomplete.kind ~= "cancelled" and exit <= 128 then
         out:problem("the listing broke off, so that secrets are missing: "
-            .. tostring(summary.incomplete))
+            .. tostring(incomplete))
     end
     if out:not_shown() > 0 then
         out:problem(out:not_shown() .. " more failed; --json, or the run's record, names each")
@@ -189,7 +190,7 @@ local function tell(run, exit, summary, err)
         out:note(counts)
     elseif exit == exit_codes.NOT_FOUND and summary.total == 0 then
         out:problem("nothing matched")
-    elseif summary.total > 1 then
+    elseif summary.total > 1 or summary.skipped > 0 then
         out:problem(counts)
     end
     local next_step = advice(exit, summary)

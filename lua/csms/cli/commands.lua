@@ -95,8 +95,8 @@ function declare.inspect(command)
         :usage "Usage: csms inspect FILE... [OPTION...]"
         :description [[
 Tells of blobs in files what can be told without any key: format, key id,
-algorithms, length, and whether anything is cut off. Exit code 8 where a file is
-no whole blob.]]
+algorithms, length, and whether anything is cut off. Exit code 8 where a file
+is no whole blob.]]
         :epilog [[
 Examples:
    csms inspect db-password.blob
@@ -120,8 +120,8 @@ there is not documented: --all leaves those alone, unless --force is given.]]
         :epilog [[
 Before a backup from a folder is sent, its bytes are compared with what was
 recorded, and endpoint and region with those it was made with; of a FILE they
-are not known. A secret whose KMS key is another one now gets a warning: the old
-key must still be enabled.
+are not known. A secret whose KMS key is another one now gets a warning: the
+old key must still be enabled.
 A secret that is pending deletion is best brought back by cancelling that.
 With --all, at most 10 requests a second. After a run that was cut off, run it
 again: it goes on with what is missing.
@@ -181,7 +181,7 @@ listed, and those that failed since. No request is made.]]
         :epilog [[
 Examples:
    csms status /srv/csms
-   csms status /srv/csms --max-age 2d > report || mail -s backups admin < report]]
+   csms status /srv/csms --max-age 2d > log || mail -s backups admin < log]]
     directory(command)
     command:option "--max-age":argname "TIME":convert(values.duration):default "26h"
         :description "What is older is too old."
@@ -249,8 +249,8 @@ function declare.doctor(command)
         :usage "Usage: csms doctor [OPTION...]"
         :description [[
 Checks configuration, endpoint, certificate, clock, credentials, project and
-permissions, and says what to mend. It lists the secrets and backs one up, without
-keeping it; it changes nothing.]]
+permissions, and says what to mend. It lists the secrets and backs one up,
+without keeping it; it changes nothing.]]
         :epilog [[
 Examples:
    csms doctor

@@ -16,7 +16,7 @@ local OF_KIND = {
 local OF_STORE_CODE = { locked = M.LOCKED, damaged = M.DAMAGED }
 
 local NEXT = {
-    [M.NOT_FOUND] = "`csms list` shows what the service has",
+    [M.NOT_FOUND] = "`csms list` shows what the service has, `csms status DIR` what a folder has",
     [M.TEMPORARY] = "this may pass: run the same command again",
     [M.REFUSED] = "`csms doctor` shows which keys are used and what they are allowed",
     [M.CONFIG] = "`csms doctor` checks the configuration, `csms COMMAND --help` has examples",

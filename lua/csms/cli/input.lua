@@ -13,7 +13,8 @@ function M.read(path)
     if file then bytes, problem = file:read("*a") end
     if file and path ~= "-" then file:close() end
     if not bytes then
-        return nil, errors.new("argument", "cannot read the file: " .. tostring(problem))
+        problem = tostring(problem):gsub("^" .. path:gsub("%p", "%%%0") .. ": ", "")
+        return nil, errors.new("argument", ("cannot read %s: %s"):format(path, problem))
     end
     return bytes
 end

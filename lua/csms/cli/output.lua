@@ -88,12 +88,20 @@ local function keys_in_order(object)
     return keys
 end
 
+-- The service's lists: lua-cjson writes an empty one as {}.
+local LISTS = { event_subscriptions = true }
+
+local function json_of(key, value)
+    local text = json.encode(value)
+    return LISTS[key] and text == "{}" and "[]" or text
+end
+
 --- One object, a line of its own; nothing without --json.
 function Output:object(object)
     if not self.json then return end
     local members = {}
     for index, key in ipairs(keys_in_order(object)) do
-        members[index] = json.encode(key) .. ":" .. json.encode(object[key])
+        members[index] = json.encode(key) .. ":" .. json_of(key, object[key])
     end
     self:write("{" .. table.concat(members, ",") .. "}\n")
     check_stdout(self, io.stdout:flush()) -- whoever reads it acts on it now

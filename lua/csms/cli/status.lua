@@ -48,7 +48,10 @@ function M.run(args, out)
     for _, secret in ipairs(status.secrets) do
         if secret.judged then judged = judged + 1 end
     end
-    if status.never_whole > 0 then
+    if status.unreadable > 0 then
+        out:problem("the record of a run is damaged, so what it left out is not known: "
+            .. "`csms verify` names it, and the next whole `csms backup --all` makes up for it")
+    elseif status.never_whole > 0 then
         out:problem("no `csms backup --all` has come to its end yet: secrets may be missing")
     elseif judged == 0 then
         out:problem("no backup to judge: no run has saved one")

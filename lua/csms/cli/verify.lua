@@ -26,7 +26,8 @@ function M.run(args, out)
     if #result.problems > 0 then
         exit = exit_codes.DAMAGED
         out:problem(found .. #result.problems .. " damaged")
-        out:problem(exit_codes.advice(exit))
+        out:problem("the next `csms backup` saves a damaged secret anew; until then "
+            .. "`csms restore --at` has its older backups")
     else
         out:note(found .. "no damage")
     end

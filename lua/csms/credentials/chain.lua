@@ -65,6 +65,12 @@ function M.new(providers)
         end
         copy[index] = provider
     end
+    for index in pairs(providers) do
+        if not copy[index] then
+            return nil, errors.new("config", "credentials.chain: the list has a hole or a named "
+                .. "element; a provider that could not be made is nil: use assert() on each")
+        end
+    end
     if #copy == 0 then return nil, errors.new("config", "credentials.chain: the list is empty") end
     return setmetatable({ providers = copy }, Chain)
 end

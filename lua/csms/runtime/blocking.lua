@@ -13,7 +13,8 @@ local isyieldable = coroutine.isyieldable -- luacheck: ignore 143
     or function() return true end
 
 local MAX_STEP = 60 -- seconds; a step ends early when a transfer does
-local ENDED = {}    -- what a coroutine of each() gives at its end; its waits give nothing
+local ENDED = {}    -- what a coroutine of each() gives at its end,
+local WAITS = {}    -- and while it waits; anything else is a callback's own yield
 
 local Runtime = {}
 Runtime.__index = Runtime
@@ -85,7 +86,7 @@ end
 local function resume(self, co)
     local group = self.groups[co]
     local good, given = coroutine.resume(co)
-    if good and given ~= nil and given ~= ENDED then
+    if good and given ~= WAITS and given ~= ENDED then
         good, given = false, "a callback of a batch yielded to a scheduler that is not csms's"
     end
     if not good and not group.failed then
@@ -156,7 +157,7 @@ function Runtime:await(transfer)
     group.transfers[co] = transfer
     while not transfer:done() do
         self.waiting[transfer:id()] = co
-        coroutine.yield()
+        coroutine.yield(WAITS)
     end
     group.transfers[co] = false -- the key stays: see csms.client
 end
@@ -172,7 +173,7 @@ function Runtime:sleep(seconds)
     end
     if not group.cancelled then
         self.sleeping[co] = at
-        coroutine.yield()
+        coroutine.yield(WAITS)
     end
     return not group.cancelled
 end
@@ -224,7 +225,7 @@ function Runtime:each(next_item, n, fn)
     -- on_wait may raise, and so does lua itself on Ctrl-C.
     local good, problem = pcall(function()
         while group.live > 0 do
-            if parent then coroutine.yield() else turn(self) end
+            if parent then coroutine.yield(WAITS) else turn(self) end
         end
     end)
     leave_each(self)
@@ -243,7 +244,7 @@ function Runtime:once(key, fn, ...)
         local group, co = self:_group()
         if group then
             waiters[#waiters + 1] = co
-            coroutine.yield()
+            coroutine.yield(WAITS)
             return
         end
         -- Whoever runs it cannot go on while this code waits: it does it itself.

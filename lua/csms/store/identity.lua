@@ -23,7 +23,8 @@ local function check_empty(dir)
         end
         if entry.name ~= paths.LOCK and not paths.is_temporary(entry.name) then
             return nil, errors.new("config", ("%s is no csms store: it holds other files (%s); "
-                .. "name an empty or a new folder"):format(dir.root, entry.name))
+                .. "a store is a folder that was new or empty when csms first wrote to it")
+                :format(dir.root, entry.name))
         end
     end
     return nil

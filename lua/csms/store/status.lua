@@ -39,11 +39,27 @@ local function add_line(projects, line, whole)
     end
 end
 
+-- Whether a whole run of the project came after; of any project where it is not known.
+local function is_superseded(projects, header)
+    local id = header and header.project
+    if id then return projects[id] ~= nil and projects[id].whole end
+    for _, project in pairs(projects) do
+        if project.whole then return true end
+    end
+    return false
+end
+
+-- The third result: how many damaged records no whole run came after. What those runs
+-- left out is not known.
 local function read_runs(dir)
-    local projects, last = {}, nil
+    local projects, last, unreadable = {}, nil, 0
     local good, err = runs.each(dir, function(result, run)
         local header = result.header
-        if not header or result.problem or asked_of(header).prune then return end
+        if header and asked_of(header).prune then return end
+        if result.problem and not is_superseded(projects, header) then
+            unreadable = unreadable + 1
+        end
+        if not header or result.problem then return end
         last = last or runs.describe(run, result)
         if asked_of(header).all and not asked_of(header).match and header.project then
             project_of(projects, header.project).asked_all = true
@@ -56,7 +72,7 @@ local function read_runs(dir)
         if whole and header.project then project_of(projects, header.project).whole = true end
     end)
     if not good then return nil, err end
-    return projects, last
+    return projects, last, unreadable
 end
 
 -- Secrets that have a folder, or a line in a run, or both.
@@ -126,17 +142,18 @@ local function count_never_whole(projects, only)
 end
 
 --- {secrets = {{project, name, newest, age, outcome, judged, problem}, ...},
---- problems, never_whole, run}: newest in seconds since 1970, age in seconds;
+--- problems, never_whole, unreadable, run}: newest in seconds since 1970, age in seconds;
 --- `problems` a count, which includes never_whole, the number of projects whose
---- `--all` runs never came to an end; `run` the last run's header with its id and
+--- `--all` runs never came to an end, and unreadable, that of damaged records which no
+--- whole run came after; `run` the last run's header with its id and
 --- when it ended; or nil and the error.
 -- opts: {max_age = seconds, project = id}, each optional; now: seconds since 1970.
 function M.run(dir, opts, now)
-    local projects, last = read_runs(dir)
+    local projects, last, unreadable = read_runs(dir)
     if not projects then return nil, last end
     local secrets, err = all_secrets(dir, projects, opts.project)
     if not secrets then return nil, err end
-    local status = { secrets = {}, problems = 0 }
+    local status = { secrets = {}, problems = unreadable, unreadable = unreadable }
     for index, secret in ipairs(secrets) do
         local result
         result, err = judge(dir, secret, projects[secret.project], opts, now)

@@ -128,10 +128,12 @@ local function paths_of(staged)
     return files, folders
 end
 
--- What a server said, where JSON can say it too: 1e999 is a number that it cannot.
-local function plain(value)
+-- What a server said, where JSON can say it too (1e999 is a number that it cannot), and
+-- where a reader of the record takes it.
+local function plain(key, value)
     local kind = type(value)
-    if kind == "string" or kind == "number" and value - value == 0 then return value end
+    if kind == "string" then return value end
+    if kind == "number" and value - value == 0 and not record.is_text(key) then return value end
 end
 
 local function line_of(item)
@@ -139,8 +141,9 @@ local function line_of(item)
     return record.encode {
         outcome = "saved", project = item.project, name = item.name,
         file = item.file, sha256 = item.sha256, bytes = item.bytes,
-        request_id = plain(facts.request_id), state = plain(facts.state),
-        kms_key_id = plain(facts.kms_key_id), update_time = plain(facts.update_time),
+        request_id = plain("request_id", facts.request_id), state = plain("state", facts.state),
+        kms_key_id = plain("kms_key_id", facts.kms_key_id),
+        update_time = plain("update_time", facts.update_time),
     }
 end
 
@@ -186,7 +189,7 @@ end
 -- outcome: "current", "skipped", "failed" or "removed".
 function Writer:note(project, name, outcome, fields)
     local line = { outcome = outcome, project = project, name = name }
-    for key, value in pairs(fields or {}) do line[key] = plain(value) end
+    for key, value in pairs(fields or {}) do line[key] = plain(key, value) end
     local good, err = self.dir:append(self.run, record.encode(line))
     self.failed = self.failed or not good
     return good, err
