@@ -192,7 +192,10 @@ describe("inspect", function()
     end)
 
     it("needs no more than a second for a blob of 4 MiB", function()
-        local seconds = cases.timed(csms.inspect, made(342, 22, 4 * 1024 * 1024, 22))
+        local blob = made(342, 22, 4 * 1024 * 1024, 22)
+        local before = os.clock()
+        csms.inspect(blob)
+        local seconds = os.clock() - before -- of computing
         assert.is_true(seconds < 1, seconds .. " seconds")
     end)
 end)

@@ -27,7 +27,7 @@ end
 local function run(...)
     local loop = cqueues.new()
     for index = 1, select("#", ...) do loop:wrap((select(index, ...))) end
-    local seconds = cases.timed(function() assert(loop:loop(20)) end)
+    local seconds = cases.timed(function() assert(loop:loop(2 * cases.HELD)) end)
     assert.is_true(loop:empty())
     return seconds
 end
@@ -35,8 +35,8 @@ end
 describe("cqueues", function()
     it("makes a hundred calls at once, and goes on with other things meanwhile", function()
         emu:fault { operation = "backup", delay = 0.05, times = 0 }
-        local client = client_of()
-        local done, ticks = 0, 0
+        local client = client_of { timeout = cases.HELD }
+        local done, ticks, most = 0, 0, 0
         local workers = {}
         for number = 1, 100 do
             workers[number] = function()
@@ -46,15 +46,16 @@ describe("cqueues", function()
         end
         workers[101] = function()
             while done < 100 do
+                most = math.max(most, cases.in_flight(client))
                 cqueues.sleep(0.001)
                 ticks = ticks + 1
             end
         end
         local unpack = rawget(table, "unpack") or rawget(_G, "unpack")
-        local seconds = run(unpack(workers))
+        run(unpack(workers))
         assert.equal(100, done)
-        assert.is_true(seconds < 10)
-        assert.is_true(ticks > 10, ticks .. " ticks in " .. seconds)
+        assert.is_true(most > 50, most .. " at once")
+        assert.is_true(ticks > 10, ticks .. " ticks")
     end)
 
     it("ends by itself when nothing is in flight, and starts again", function()
@@ -71,7 +72,7 @@ describe("cqueues", function()
         local report
         run(function() report = client:backup_all() end)
         assert.equal(100, report.ok)
-        emu:fault { operation = "backup", delay = 5, times = 0, after = 3 }
+        emu:fault { operation = "backup", delay = 3 * cases.HELD, times = 0, after = 3 }
         local good, problem
         local seconds = run(function()
             good, problem = pcall(client.backup_all, client, nil, {
@@ -79,7 +80,7 @@ describe("cqueues", function()
             })
         end)
         assert.same({ false, "boom" }, { good, problem })
-        assert.is_true(seconds < 4.5)
+        assert.is_true(seconds < cases.SOON)
     end)
 
     it("renews a token once", function()
@@ -106,7 +107,7 @@ describe("cqueues", function()
         assert.equal("not_found", err.kind)
         cases.failure("config", client:backup(nil, "secret-0001"))
         local config = client_of { endpoint = emu.endpoint, timeout = 0.2 }
-        emu:fault { operation = "backup", delay = 1 }
+        emu:fault { operation = "backup", delay = cases.HELD }
         run(function() err = select(2, config:backup(nil, "secret-0001")) end)
         assert.equal("timeout", err.kind)
     end)

@@ -298,8 +298,9 @@ describe("emulator", function()
             emu:set({ clock_offset = -16 * 60 })
             answer = signed_call({ date = date })
             assert.equal(200, answer.status)
-            assert.equal(os.date("!%H:%M", os.time() - 16 * 60),
-                answer.headers.date:match("%d%d:%d%d"))
+            local minute = answer.headers.date:match("%d%d:%d%d")
+            assert.is_true(minute == os.date("!%H:%M", os.time() - 16 * 60)
+                or minute == os.date("!%H:%M", os.time() - 17 * 60))
             assert.equal("APIG.0303", signed_call().json.error_code)
         end)
 
@@ -765,7 +766,7 @@ describe("emulator", function()
 
         it("of a connection end all that is on it", function()
             emu:fault({ name = "secret-0001", delay = 0.2, close = "connection", times = 0 })
-            emu:fault({ name = "secret-0002", delay = 0.4, times = 0 })
+            emu:fault({ name = "secret-0002", delay = 60, times = 0 })
             local exits = three_at_once()
             assert.equal("0,", exits:sub(1, 2))
             assert.is_nil(exits:sub(3):find("^0,") or exits:find(",0,$"))
@@ -879,7 +880,7 @@ describe("emulator", function()
                     entry.status, entry.auth })
             assert.equal("(hidden)", entry.headers["x-auth-token"])
             assert.is_number(entry.connection)
-            assert.is_true(math.abs(entry.at - os.time()) < 10)
+            assert.is_true(math.abs(entry.at - os.time()) < 60)
             local counters = emu:counters()
             assert.same({ 5, 5, 5 }, { counters.requests, counters.operations.show,
                 counters.statuses["200"] })
@@ -905,7 +906,7 @@ describe("emulator", function()
             local socket = require "socket"
             local client = assert(socket.connect("127.0.0.1",
                 tonumber(emu.http_endpoint:match(":(%d+)$"))))
-            client:settimeout(5)
+            client:settimeout(30)
             client:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert.matches("404", client:receive("*l"), 1, true)
             assert.is_true(emu:kill_connections() >= 1)
@@ -939,7 +940,7 @@ describe("emulator", function()
         end
 
         local function wait_until(fn)
-            for _ = 1, 100 do
+            for _ = 1, 1000 do
                 if fn() then return true end
                 os.execute("sleep 0.05")
             end
@@ -977,10 +978,12 @@ describe("emulator", function()
         end)
 
         it("end with their parent", function()
-            local output = output_of("sleep 0.5 & pid=$!; " .. SCRIPT .. " start --parent $pid")
-            local dir = output:match("%S+")
+            local output = output_of("sleep 600 >&- & pid=$!; " .. SCRIPT
+                .. " start --parent $pid; echo $pid")
+            local dir, parent = output:match("(%S+)%s+(%d+)")
             local pid = tonumber(read(dir .. "/nginx.pid"))
             assert.is_true(is_alive(pid))
+            os.execute("kill " .. parent)
             assert.is_true(wait_until(function() return not is_alive(pid) and not exists(dir) end))
         end)
 

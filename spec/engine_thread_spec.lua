@@ -84,9 +84,9 @@ describe("start()", function()
         emu:fault { operation = "backup", delay = 0.2 }
         local transfer = submit()
         local seconds = cases.timed(function()
-            while not transfer:done() do core.step(1) end
+            while not transfer:done() do core.step(cases.HELD) end
         end)
-        assert.is_true(seconds > 0.15 and seconds < 0.95)
+        assert.is_true(seconds > 0.15 and seconds < cases.SOON)
     end)
 
     it("blocks signals in the thread only", function()
@@ -119,12 +119,12 @@ describe("start()", function()
     end)
 
     it("ends what is in flight when a channel is closed", function()
-        emu:fault { operation = "backup", delay = 30, times = 0 }
+        emu:fault { operation = "backup", delay = cases.HELD, times = 0 }
         assert(channel:start())
         local transfers = {}
         for index = 1, 10 do transfers[index] = submit() end
         local seconds = cases.timed(function() channel:close() end)
-        assert.is_true(seconds < 10)
+        assert.is_true(seconds < cases.SOON)
         for _, transfer in ipairs(transfers) do
             assert.is_true(transfer:done())
             cases.failure("cancelled", transfer:result())
@@ -152,10 +152,14 @@ describe("the descriptor", function()
         local fd = assert(channel:fd())
         assert.equal(fd, channel:fd())
         assert(channel:start())
-        emu:fault { operation = "backup", delay = 0.1 }
+        emu:fault { operation = "backup", delay = cases.HELD }
         local transfer = submit()
+        nginx.wait_until("it waits for its answer", function()
+            return #emu:requests "backup" == 1
+        end)
         assert.is_false(readable(fd, 0.02))
-        assert.is_true(readable(fd, 5))
+        emu:kill_connections()
+        assert.is_true(readable(fd, cases.SOON))
         assert.is_true(transfer:done())
         assert.equal(transfer:id(), channel:drain())
         assert.is_nil(channel:drain())

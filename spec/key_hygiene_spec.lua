@@ -68,7 +68,7 @@ stop(("%%d"):format(pid))
 ]]
 
 local function wait_for(self)
-    local give_up = socket.gettime() + 20
+    local give_up = socket.gettime() + 60
     repeat
         local file = io.open(self.status, "rb")
         if file then

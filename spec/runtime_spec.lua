@@ -366,9 +366,15 @@ describe("an error in each", function()
     end)
 
     it("that is a callback's yield to a scheduler of the program's own is told", function()
-        assert.error_matches(function()
-            runtime:each(iterate { 1, 2, 3, 4 }, 2, function() coroutine.yield "mine" end)
-        end, "a callback of a batch yielded to a scheduler that is not csms's", 1, true)
+        for _, yield in ipairs {
+            function() coroutine.yield "mine" end,
+            function() coroutine.yield() end,
+            function() coroutine.yield(nil, "mine") end,
+        } do
+            assert.error_matches(function()
+                runtime:each(iterate { 1, 2, 3, 4 }, 2, yield)
+            end, "a callback of a batch yielded to a scheduler that is not csms's", 1, true)
+        end
     end)
 
     it("leaves a runtime that works", function()
@@ -507,8 +513,9 @@ end)
 
 describe("the runtime over the real engine", function()
     it("has a clock that goes on, a time and random numbers", function()
-        local before = real.now()
-        assert.is_true(math.abs(real.time() - os.time()) < 2)
+        local before, earliest = real.now(), os.time()
+        local time = real.time()
+        assert.is_true(time >= earliest - 1 and time <= os.time() + 1)
         for _ = 1, 100 do
             local number = real.random()
             assert.is_true(number >= 0 and number < 1)
@@ -520,11 +527,11 @@ describe("the runtime over the real engine", function()
         local started = core.now()
         assert.is_true(real:sleep(0.05))
         local passed = core.now() - started
-        assert.is_true(passed >= 0.05 and passed < 2)
+        assert.is_true(passed >= 0.05 and passed < 20)
         started = core.now()
         real:each(range(20), 20, function(item) real:sleep(item / 400) end)
         passed = core.now() - started
-        assert.is_true(passed >= 0.05 and passed < 2)
+        assert.is_true(passed >= 0.05 and passed < 20)
     end)
 
     it("uses no processor time while it sleeps", function()
@@ -537,9 +544,9 @@ describe("the runtime over the real engine", function()
         local started = core.now()
         local good = pcall(real.each, real, range(3), 3, function(item)
             if item == 1 then error("stop") end
-            real:sleep(10)
+            real:sleep(60)
         end)
         assert.is_false(good)
-        assert.is_true(core.now() - started < 5)
+        assert.is_true(core.now() - started < 20)
     end)
 end)

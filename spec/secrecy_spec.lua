@@ -190,7 +190,7 @@ describe("errors of failing calls", function()
         { status = 400 }, { status = 401 }, { status = 403 }, { status = 404 }, { status = 429 },
         { status = 500 }, { status = 302, headers = { Location = "https://nonexistent.invalid/" } },
         { body = "garbage" }, { body = "{}" }, { close = "connection" }, { close = "reset" },
-        { truncate = 20 }, { delay = 0.3 }, { body_size = 17 * 1024 * 1024 },
+        { truncate = 20 }, { delay = cases.HELD }, { body_size = 17 * 1024 * 1024 },
     }
 
     for maker in pairs(MAKERS) do
@@ -368,15 +368,15 @@ end)
 describe("events", function()
     it("hold no secret", function()
         local events = {}
-        local client = client_with("temporary", { timeout = 0.3, on_event = function(event)
+        local client = client_with("temporary", { on_event = function(event)
             events[#events + 1] = event
         end })
         local blob = assert(client:backup(nil, "secret-0001"))
         canaries = own "temporary"
         emu:fault { operation = "backup", status = 500, message = echo(blob) }
         client:backup(nil, "secret-0001")
-        emu:fault { operation = "backup", delay = 0.5 }
-        client:backup(nil, "secret-0001")
+        emu:fault { operation = "backup", delay = cases.HELD }
+        client:backup(nil, "secret-0001", { timeout = 0.3 })
         client:restore(nil, blob)
         emu:revoke_keys()
         client:list()

@@ -268,7 +268,8 @@ describe("store:save()", function()
 
     it("is never kept from it by what a server said besides", function()
         local inner = setmetatable({}, { __index = function() error "no" end })
-        for index, value in ipairs { 1 / 0, -1 / 0, 0 / 0, print, {}, inner, true, "\0\255\n", 7 } do
+        local values = { 1 / 0, -1 / 0, 0 / 0, print, {}, inner, true, "\0\255\n", 7 }
+        for index, value in ipairs(values) do
             assert(store:save(PROJECT, "one" .. index, "blob", {
                 request_id = value, state = value, kms_key_id = value, update_time = value,
                 other = value,

@@ -100,13 +100,24 @@ local function check(request, entry)
     return check_access(request, entry) or (request.route.limited and limits.check()) or nil
 end
 
+local resets = 0
+state.on_reset(function() resets = resets + 1 end)
+
+-- Whether the request goes on after its delay: what came before a reset must not act on the state
+-- that this began, issue a token in it for example.
+local function hold(seconds)
+    local before = resets
+    if seconds and seconds > 0 then ngx.sleep(seconds) end
+    return resets == before
+end
+
 -- answer | nil (say nothing), and the fault that goes into the writing
 local function respond(request, entry)
     local refused = check(request, entry)
     if refused then return refused end
     local fault = faults.match(request)
     if not fault then return request.route.run(request) end
-    if fault.delay and fault.delay > 0 then ngx.sleep(fault.delay) end
+    if not hold(fault.delay) then return nil, fault end
     if not faults.replaces(fault) then return request.route.run(request), fault end
     if fault.act then request.route.run(request) end
     if fault.close and not fault.truncate then return nil, fault end

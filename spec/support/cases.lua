@@ -5,11 +5,17 @@ local csms = require "csms"
 
 local M = {}
 
+-- A machine that others use too may stand still for seconds. So what must not wait for a server
+-- has one that holds its answer back for HELD seconds, and is through in SOON.
+M.HELD = 60
+M.SOON = 20
+
 --- A client of the emulator that tries once; `changes` are further config keys.
 function M.client(emu, changes)
     local config = {
         endpoint = emu.endpoint, ca_file = emu.ca_file, project = emu.project,
         credentials = csms.credentials.static { ak = emu.ak, sk = emu.sk }, retry = false,
+        connect_timeout = M.SOON,
     }
     for key, value in pairs(changes or {}) do config[key] = value end
     return assert(csms.new(config))
@@ -39,6 +45,18 @@ function M.timed(fn, ...)
     local start = now()
     local first, second = fn(...)
     return now() - start, first, second
+end
+
+--- The results of timed(fn) of the first of ten tries that took at most `limit` seconds: those
+--- in which the machine stood still are not looked at. Raises where all of them took longer.
+function M.within(limit, fn)
+    local best = math.huge
+    for _ = 1, 10 do
+        local seconds, first, second = M.timed(fn)
+        if seconds <= limit then return seconds, first, second end
+        best = math.min(best, seconds)
+    end
+    error(("%.3f s instead of at most %g s"):format(best, limit), 2)
 end
 
 -- ---- child processes --------------------------------------------------------

@@ -116,7 +116,7 @@ end
 
 --- Looks every few milliseconds until fn() is true, and returns that; raises with `what`.
 function M.wait_until(what, fn, seconds)
-    local deadline = socket.gettime() + (seconds or 10)
+    local deadline = socket.gettime() + (seconds or 20)
     repeat
         local result = fn()
         if result then return result end
@@ -182,7 +182,7 @@ local function launch(options)
     M.wait_until("nginx runs", function()
         return server:master() or server:log():find("%[emerg%]")
             or server:log():find("init_by_lua error")
-    end, 20)
+    end, 60)
     return server
 end
 
@@ -240,7 +240,7 @@ function Server:reload(no_wait)
         local pids = self:workers()
         for _, pid in ipairs(pids) do if old[pid] then return false end end
         return #pids > 0
-    end, 30)
+    end, 60)
 end
 
 --- Removes folder and process; `log_text` stays. Called by those below.
