@@ -244,7 +244,10 @@ static void add_pending(void)
         csms_engine_unlock();
         if (!transfer)
             return;
-        if (curl_multi_add_handle(engine.multi, transfer->easy) != CURLM_OK)
+        if (csms_transfer_prepare(transfer))
+            deliver(transfer);
+        else if (curl_multi_add_handle(engine.multi, transfer->easy) !=
+                 CURLM_OK)
             finish(transfer, CURLE_OUT_OF_MEMORY);
     }
 }

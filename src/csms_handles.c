@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "csms_handles.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 
 #define MAX_KEPT 256
 
 static struct {
-    pthread_mutex_t lock;
     size_t count;
     CURL *easy[MAX_KEPT];
-} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} kept;
 
 /* Before 8.1.0 libcurl keeps a pointer to the last header of a handle's last
  * answer, and writes there where the handle's next answer begins with a folded
@@ -24,39 +22,26 @@ void csms_handles_init(void)
 
 CURL *csms_handles_take(void)
 {
-    CURL *easy = NULL;
-
-    (void)pthread_mutex_lock(&kept.lock);
-    if (kept.count > 0)
-        easy = kept.easy[--kept.count];
-    (void)pthread_mutex_unlock(&kept.lock);
-    return easy ? easy : curl_easy_init();
+    return kept.count > 0 ? kept.easy[--kept.count] : curl_easy_init();
 }
 
 void csms_handles_give(CURL *easy)
 {
-    if (can_reuse) {
+    if (easy && can_reuse && kept.count < MAX_KEPT) {
         curl_easy_reset(easy); /* it must not point into its transfer */
-        (void)pthread_mutex_lock(&kept.lock);
-        if (kept.count < MAX_KEPT) {
-            kept.easy[kept.count++] = easy;
-            easy = NULL;
-        }
-        (void)pthread_mutex_unlock(&kept.lock);
+        kept.easy[kept.count++] = easy;
+    } else {
+        curl_easy_cleanup(easy);
     }
-    curl_easy_cleanup(easy);
 }
 
 void csms_handles_free(void)
 {
-    (void)pthread_mutex_lock(&kept.lock);
     while (kept.count > 0)
         curl_easy_cleanup(kept.easy[--kept.count]);
-    (void)pthread_mutex_unlock(&kept.lock);
 }
 
 void csms_handles_forget(void)
 {
-    (void)pthread_mutex_init(&kept.lock, NULL);
     kept.count = 0;
 }

@@ -6,15 +6,12 @@
 
 #include <openssl/crypto.h>
 
-#define MAX_HEADER (80 * 1024) /* one line; a token can be 64 KiB */
-#define OWN_HEADERS 8          /* those that are added here */
+#define MAX_HEADERS (80 * 1024) /* a token can be 64 KiB */
+#define OWN_HEADERS 8 /* those that are added here */
 
-/* What is being built. */
-struct builder {
-    const struct csms_origin *origin;
-    struct curl_slist *list;
-    struct csms_buf line; /* the header that is being added */
-};
+/* libcurl would ask for "100 Continue" before a large body, which costs a
+ * round trip; this is its way to leave that header out. */
+static const char NO_EXPECT[] = "Expect:";
 
 /* A value with a line break would be a second header (CWE-113), and libcurl
  * takes more characters for blanks than the signature does. */
@@ -32,47 +29,38 @@ static int check_value(const struct csms_header *header, struct csms_err *err)
     return 0;
 }
 
-static int add_header(struct builder *builder, const struct csms_header *header,
+static int add_header(struct csms_buf *lines, const struct csms_header *header,
                       struct csms_err *err)
 {
     struct csms_span value = csms_span_trim(header->value);
-    struct curl_slist *list = NULL;
-    struct csms_buf *line = &builder->line;
 
     if (check_value(header, err))
         return -1;
-    csms_buf_reset(line);
-    csms_buf_span(line, header->name);
+    csms_buf_span(lines, header->name);
     /* libcurl's way to send an empty value: "Name;" (CURLOPT_HTTPHEADER). It
      * leaves out a header whose value is blank, so blanks go first. */
-    csms_buf_text(line, value.len > 0 ? ": " : ";");
-    csms_buf_span(line, value);
-    if (csms_buf_check(line, "a header", err))
-        return -1;
-    list = curl_slist_append(builder->list, line->data);
-    if (!list)
-        return csms_err_memory(err);
-    builder->list = list;
-    return 0;
+    csms_buf_text(lines, value.len > 0 ? ": " : ";");
+    csms_buf_span(lines, value);
+    csms_buf_char(lines, '\0');
+    return csms_buf_check(lines, "the request's head", err);
 }
 
-static int add_named(struct builder *builder, const char *name,
+static int add_named(struct csms_buf *lines, const char *name,
                      struct csms_span value, struct csms_err *err)
 {
     struct csms_header header = {csms_span_of(name), value};
 
-    return add_header(builder, &header, err);
+    return add_header(lines, &header, err);
 }
 
 /* Adds to what is sent and to what is signed. */
-static int add_signed(struct builder *builder,
-                      struct csms_sign_request *signing, const char *name,
-                      const char *value, struct csms_err *err)
+static int add_signed(struct csms_buf *lines, struct csms_sign_request *signing,
+                      const char *name, const char *value, struct csms_err *err)
 {
     struct csms_header header = {csms_span_of(name), csms_span_of(value)};
 
     signing->headers[signing->header_count++] = header;
-    return add_header(builder, &header, err);
+    return add_header(lines, &header, err);
 }
 
 static int format_date(int64_t seconds, char *out, size_t size,
@@ -103,10 +91,10 @@ static void split_target(struct csms_span target,
 }
 
 /* csms-api.md 2.1: which headers take part, and Authorization itself. */
-static int sign(struct builder *builder, const struct csms_request *request,
-                struct csms_cred *cred, struct csms_err *err)
+static int sign(struct csms_buf *lines, const struct csms_origin *origin,
+                const struct csms_request *request, struct csms_cred *cred,
+                struct csms_err *err)
 {
-    const struct csms_origin *origin = builder->origin;
     const char *security_token = csms_cred_security_token(cred);
     struct csms_sign_request signing;
     struct csms_buf authorization;
@@ -114,7 +102,7 @@ static int sign(struct builder *builder, const struct csms_request *request,
     int result = -1;
 
     memset(&signing, 0, sizeof signing);
-    csms_buf_init(&authorization, MAX_HEADER);
+    csms_buf_init(&authorization, MAX_HEADERS);
     if (format_date(request->time, date, sizeof date, err))
         goto out;
     signing.method = csms_span_of(request->method);
@@ -128,16 +116,16 @@ static int sign(struct builder *builder, const struct csms_request *request,
     /* libcurl sends Host by itself, so it is only signed here. */
     signing.headers[signing.header_count++] =
         (struct csms_header){csms_span_of("Host"), csms_span_of(origin->host)};
-    if (add_signed(builder, &signing, "X-Sdk-Date", date, err))
+    if (add_signed(lines, &signing, "X-Sdk-Date", date, err))
         goto out;
     if (request->project &&
-        add_signed(builder, &signing, "X-Project-Id", request->project, err))
+        add_signed(lines, &signing, "X-Project-Id", request->project, err))
         goto out;
     if (security_token &&
-        add_signed(builder, &signing, "X-Security-Token", security_token, err))
+        add_signed(lines, &signing, "X-Security-Token", security_token, err))
         goto out;
     if (csms_cred_sign(cred, origin->signing, &signing, &authorization, err) ||
-        add_named(builder, "Authorization", csms_buf_view(&authorization), err))
+        add_named(lines, "Authorization", csms_buf_view(&authorization), err))
         goto out;
     result = 0;
 out:
@@ -145,58 +133,48 @@ out:
     return result;
 }
 
-static int authenticate(struct builder *builder,
+static int authenticate(struct csms_buf *lines,
+                        const struct csms_origin *origin,
                         const struct csms_request *request,
                         struct csms_cred *cred, struct csms_err *err)
 {
     if (!cred)
         return 0;
     if (csms_cred_auth_token(cred))
-        return add_named(builder, "X-Auth-Token",
+        return add_named(lines, "X-Auth-Token",
                          csms_span_of(csms_cred_auth_token(cred)), err);
-    return sign(builder, request, cred, err);
+    return sign(lines, origin, request, cred, err);
 }
 
-/* libcurl would ask for "100 Continue" before a large body, which costs a
- * round trip; "Expect:" is its way to leave that header out. */
-static int add_no_expect(struct builder *builder, struct csms_err *err)
-{
-    struct curl_slist *list = curl_slist_append(builder->list, "Expect:");
-
-    if (!list)
-        return csms_err_memory(err);
-    builder->list = list;
-    return 0;
-}
-
-static int build(struct builder *builder, const struct csms_request *request,
-                 struct csms_cred *cred, struct csms_err *err)
+int csms_headers_build(struct csms_buf *lines, const struct csms_origin *origin,
+                       const struct csms_request *request,
+                       struct csms_cred *cred, struct csms_err *err)
 {
     if (request->header_count > CSMS_SIGN_MAX_HEADERS - OWN_HEADERS)
         return csms_err_set(err, CSMS_ARGUMENT,
                             "a request takes at most %d headers",
                             CSMS_SIGN_MAX_HEADERS - OWN_HEADERS);
+    csms_buf_init(lines, MAX_HEADERS);
     for (size_t i = 0; i < request->header_count; i++)
-        if (add_header(builder, &request->headers[i], err))
+        if (add_header(lines, &request->headers[i], err))
             return -1;
-    if (add_no_expect(builder, err))
+    csms_buf_append(lines, NO_EXPECT, sizeof NO_EXPECT);
+    if (csms_buf_check(lines, "the request's head", err))
         return -1;
-    return authenticate(builder, request, cred, err);
+    return authenticate(lines, origin, request, cred, err);
 }
 
-int csms_headers_build(const struct csms_origin *origin,
-                       const struct csms_request *request,
-                       struct csms_cred *cred, struct curl_slist **headers,
-                       struct csms_err *err)
+int csms_headers_list(const struct csms_buf *lines, struct curl_slist **list)
 {
-    struct builder builder = {.origin = origin};
-    int result = -1;
+    struct curl_slist *longer = NULL;
 
-    csms_buf_init(&builder.line, MAX_HEADER);
-    result = build(&builder, request, cred, err);
-    csms_buf_free(&builder.line);
-    *headers = builder.list;
-    return result;
+    for (size_t at = 0; at < lines->len; at += strlen(lines->data + at) + 1) {
+        longer = curl_slist_append(*list, lines->data + at);
+        if (!longer)
+            return -1;
+        *list = longer;
+    }
+    return 0;
 }
 
 /* The list's copies of tokens and signatures are ours to wipe. */

@@ -115,12 +115,11 @@ static CURLcode set_answer(CURL *easy, struct csms_transfer *transfer)
     return CURLE_OK;
 }
 
-static CURLcode set_request(CURL *easy, struct csms_transfer *transfer,
-                            const struct csms_request *request, const char *url)
+static CURLcode set_request(CURL *easy, struct csms_transfer *transfer)
 {
-    bool is_get = strcmp(request->method, "GET") == 0;
+    bool is_get = strcmp(transfer->method, "GET") == 0;
 
-    SET(CURLOPT_URL, url);
+    SET(CURLOPT_URL, transfer->url.data);
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_TIMEOUT_MS, transfer->timeout_ms);
     SET(CURLOPT_HTTPHEADER, transfer->headers);
@@ -130,11 +129,11 @@ static CURLcode set_request(CURL *easy, struct csms_transfer *transfer,
         struct csms_span body = csms_buf_view(&transfer->request_body);
 
         SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_CUSTOMREQUEST, request->method);
+        SET(CURLOPT_CUSTOMREQUEST, transfer->method);
         SET(CURLOPT_POSTFIELDS, body.data);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
     }
-    if (request->fresh) {
+    if (transfer->fresh) {
         /* libcurl sends again by itself when a reused connection dies. */
         SET(CURLOPT_FRESH_CONNECT, 1L);
         SET(CURLOPT_FORBID_REUSE, 1L);
@@ -145,8 +144,7 @@ static CURLcode set_request(CURL *easy, struct csms_transfer *transfer,
     return CURLE_OK;
 }
 
-CURLcode csms_options_set(struct csms_transfer *transfer,
-                          const struct csms_request *request, const char *url)
+CURLcode csms_options_set(struct csms_transfer *transfer)
 {
     CURLcode code = set_protocol(transfer->easy, transfer->origin);
 
@@ -159,6 +157,6 @@ CURLcode csms_options_set(struct csms_transfer *transfer,
     if (code == CURLE_OK)
         code = set_answer(transfer->easy, transfer);
     if (code == CURLE_OK)
-        code = set_request(transfer->easy, transfer, request, url);
+        code = set_request(transfer->easy, transfer);
     return code;
 }

@@ -9,7 +9,6 @@
 
 /* Sets up the transfer's easy handle, which must be new or reset; its headers
  * and its body are there already. The first failure ends it. */
-CURLcode csms_options_set(struct csms_transfer *transfer,
-                          const struct csms_request *request, const char *url);
+CURLcode csms_options_set(struct csms_transfer *transfer);
 
 #endif

@@ -14,39 +14,18 @@
 #define MAX_HEAD (256 * 1024) /* all header lines of an answer */
 #define MAX_BODY (16 * 1024 * 1024)
 
-/* ---- libcurl's options ------------------------------------------------- */
-
-static int configure(struct csms_transfer *transfer,
-                     const struct csms_request *request, struct csms_err *err)
-{
-    CURLcode code = CURLE_OK;
-    struct csms_buf url;
-    int result = -1;
-
-    csms_buf_init(&url, MAX_URL);
-    csms_buf_text(&url, transfer->origin->base);
-    csms_buf_span(&url, request->target);
-    if (csms_buf_check(&url, "the URL", err))
-        goto out;
-    code = csms_options_set(transfer, request, url.data);
-    if (code == CURLE_OUT_OF_MEMORY) {
-        csms_err_memory(err);
-        goto out;
-    }
-    if (code != CURLE_OK) {
-        csms_err_set(err, CSMS_CONFIG,
-                     "this libcurl lacks something that csms needs (HTTPS, "
-                     "HTTP/2, 7.84 or newer)");
-        csms_err_cause(err, curl_easy_strerror(code));
-        goto out;
-    }
-    result = 0;
-out:
-    csms_buf_free(&url);
-    return result;
-}
-
 /* ---- life ------------------------------------------------------------- */
+
+static int set_method(struct csms_transfer *transfer, const char *method,
+                      struct csms_err *err)
+{
+    size_t len = strlen(method);
+
+    if (len >= sizeof transfer->method)
+        return csms_err_set(err, CSMS_ARGUMENT, "the method is too long");
+    memcpy(transfer->method, method, len + 1);
+    return 0;
+}
 
 struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
                                         const struct csms_request *request,
@@ -67,16 +46,16 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
     csms_buf_init(&transfer->head, MAX_HEAD);
     csms_buf_init(&transfer->body, origin->max_response);
     csms_buf_init(&transfer->request_body, MAX_BODY);
+    csms_buf_init(&transfer->url, MAX_URL);
     csms_buf_span(&transfer->request_body, request->body);
-    transfer->easy = csms_handles_take();
-    if (!transfer->easy) {
-        csms_err_memory(err);
-        csms_transfer_free(transfer);
-        return NULL;
-    }
-    if (csms_buf_check(&transfer->request_body, "the request's body", err) ||
-        csms_headers_build(origin, request, cred, &transfer->headers, err) ||
-        configure(transfer, request, err)) {
+    csms_buf_text(&transfer->url, origin->base);
+    csms_buf_span(&transfer->url, request->target);
+    transfer->fresh = request->fresh;
+    if (set_method(transfer, request->method, err) ||
+        csms_buf_check(&transfer->url, "the URL", err) ||
+        csms_buf_check(&transfer->request_body, "the request's body", err) ||
+        csms_headers_build(&transfer->header_lines, origin, request, cred,
+                           err)) {
         csms_transfer_free(transfer);
         return NULL;
     }
@@ -87,13 +66,57 @@ void csms_transfer_free(struct csms_transfer *transfer)
 {
     if (!transfer)
         return;
-    curl_easy_cleanup(transfer->easy);
     csms_headers_free(transfer->headers);
+    csms_buf_free(&transfer->header_lines);
+    csms_buf_free(&transfer->url);
     csms_buf_free(&transfer->request_body);
     csms_buf_free(&transfer->head);
     csms_buf_free(&transfer->body);
     csms_origin_unref(transfer->origin);
     OPENSSL_free(transfer);
+}
+
+/* ---- libcurl's part of it, by whoever drives the engine ----------------- */
+
+/* Tokens and signatures are wiped as soon as libcurl has no more use for them;
+ * the buffers are freed where they were made. */
+static void release_easy(struct csms_transfer *transfer)
+{
+    csms_handles_give(transfer->easy);
+    transfer->easy = NULL;
+    csms_headers_free(transfer->headers);
+    transfer->headers = NULL;
+    csms_buf_reset(&transfer->header_lines);
+    csms_buf_free(&transfer->request_body);
+}
+
+static CURLcode set_up_easy(struct csms_transfer *transfer)
+{
+    transfer->easy = csms_handles_take();
+    if (!transfer->easy ||
+        csms_headers_list(&transfer->header_lines, &transfer->headers))
+        return CURLE_OUT_OF_MEMORY;
+    return csms_options_set(transfer);
+}
+
+int csms_transfer_prepare(struct csms_transfer *transfer)
+{
+    struct csms_err *err = &transfer->err;
+    CURLcode code = set_up_easy(transfer);
+
+    if (code == CURLE_OK)
+        return 0;
+    transfer->failed = true;
+    if (code == CURLE_OUT_OF_MEMORY) {
+        csms_err_memory(err);
+    } else {
+        csms_err_set(err, CSMS_CONFIG,
+                     "this libcurl lacks something that csms needs (HTTPS, "
+                     "HTTP/2, 7.84 or newer)");
+        csms_err_cause(err, curl_easy_strerror(code));
+    }
+    release_easy(transfer);
+    return -1;
 }
 
 /* ---- what came back --------------------------------------------------- */
@@ -186,15 +209,6 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
         csms_err_cause(err, curl_easy_strerror(code));
     else
         csms_err_cause(err, transfer->curl_error);
-}
-
-static void release_easy(struct csms_transfer *transfer)
-{
-    csms_handles_give(transfer->easy);
-    transfer->easy = NULL;
-    csms_headers_free(transfer->headers);
-    transfer->headers = NULL;
-    csms_buf_free(&transfer->request_body);
 }
 
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)

@@ -13,6 +13,8 @@
 
 #include "csms_http.h"
 
+#define CSMS_MAX_METHOD 8 /* and its NUL */
+
 struct csms_transfer {
     atomic_int refs; /* its owner, and the engine or the finished list */
     atomic_bool cancelled;
@@ -22,9 +24,13 @@ struct csms_transfer {
     struct csms_origin *origin;
     TAILQ_ENTRY(csms_transfer) link; /* pending, active or finished */
 
-    CURL *easy; /* NULL once done */
+    CURL *easy; /* while libcurl works on it */
     struct curl_slist *headers;
+    struct csms_buf header_lines;
+    struct csms_buf url;
     struct csms_buf request_body;
+    char method[CSMS_MAX_METHOD];
+    bool fresh;
     long timeout_ms;
     char curl_error[CURL_ERROR_SIZE];
 
@@ -42,11 +48,16 @@ struct csms_transfer {
 
 TAILQ_HEAD(csms_transfer_list, csms_transfer);
 
-/* Builds, signs and sets up everything on a handle of libcurl's. */
+/* Builds and signs everything that goes out. */
 struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
                                         const struct csms_request *request,
                                         struct csms_cred *cred,
                                         struct csms_err *err);
+
+/* Whoever drives the engine sets it all up on a handle of libcurl's: what is
+ * allocated and freed by one thread is cheap, and an event loop has better to
+ * do. Returns 0, or -1 where that has failed the transfer. */
+int csms_transfer_prepare(struct csms_transfer *transfer);
 
 /* Reads the outcome off the easy handle and gives the handle away. */
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code);
