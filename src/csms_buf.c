@@ -54,6 +54,13 @@ static bool reserve(struct csms_buf *buf, size_t needed)
     return true;
 }
 
+bool csms_buf_reserve(struct csms_buf *buf, size_t len)
+{
+    if (!reserve(buf, len))
+        buf->failure = CSMS_BUF_MEMORY;
+    return !buf->failure;
+}
+
 bool csms_buf_append(struct csms_buf *buf, const void *data, size_t len)
 {
     if (buf->failure)

@@ -36,6 +36,9 @@ struct csms_buf {
 /* Allocates nothing yet. */
 void csms_buf_init(struct csms_buf *buf, size_t cap);
 
+/* Room for so many bytes; a failure sticks, as below. */
+bool csms_buf_reserve(struct csms_buf *buf, size_t len);
+
 /* Appending is all or nothing, and a failure sticks: every later append fails
  * too, so that a text can be written in one go and checked once at its end.
  * Returns false on failure. */

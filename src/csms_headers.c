@@ -7,7 +7,7 @@
 #include <openssl/crypto.h>
 
 #define MAX_HEADERS (80 * 1024) /* a token can be 64 KiB */
-#define OWN_HEADERS 8 /* those that are added here */
+#define OWN_HEADERS 8           /* those that are added here */
 
 /* libcurl would ask for "100 Continue" before a large body, which costs a
  * round trip; this is its way to leave that header out. */

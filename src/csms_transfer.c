@@ -13,6 +13,8 @@
 #define MAX_URL (8 * 1024)
 #define MAX_HEAD (256 * 1024) /* all header lines of an answer */
 #define MAX_BODY (16 * 1024 * 1024)
+#define USUAL_HEAD 1000 /* an answer's; what is longer grows as it comes */
+#define USUAL_BODY 4000
 
 /* ---- life ------------------------------------------------------------- */
 
@@ -47,11 +49,16 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
     csms_buf_init(&transfer->body, origin->max_response);
     csms_buf_init(&transfer->request_body, MAX_BODY);
     csms_buf_init(&transfer->url, MAX_URL);
+    /* By the thread that will free them: see csms_transfer_prepare(). */
+    csms_buf_reserve(&transfer->head, USUAL_HEAD);
+    csms_buf_reserve(&transfer->body, USUAL_BODY);
     csms_buf_span(&transfer->request_body, request->body);
     csms_buf_text(&transfer->url, origin->base);
     csms_buf_span(&transfer->url, request->target);
     transfer->fresh = request->fresh;
     if (set_method(transfer, request->method, err) ||
+        csms_buf_check(&transfer->head, "the answer's head", err) ||
+        csms_buf_check(&transfer->body, "the answer", err) ||
         csms_buf_check(&transfer->url, "the URL", err) ||
         csms_buf_check(&transfer->request_body, "the request's body", err) ||
         csms_headers_build(&transfer->header_lines, origin, request, cred,
