@@ -273,11 +273,15 @@ static struct csms_transfer *submit(struct csms_channel *channel,
         csms_http_submit(channel, origin, &request, NULL, &err);
 
     CHECK(transfer);
-    if (how & 1) /* without TLS and without an upgrade */
-        CHECK(curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
-                               (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE) ==
-              CURLE_OK);
     return transfer;
+}
+
+/* Without TLS and without an upgrade. */
+static void speak_http2(CURL *easy)
+{
+    CHECK(curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                           (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE) ==
+          CURLE_OK);
 }
 
 /* An ordinary exchange before: the engine keeps what it used. */
@@ -300,7 +304,8 @@ static void exchange(struct csms_channel *channel, struct csms_origin *origin,
                      unsigned how, struct csms_span answer,
                      const struct good *good)
 {
-    struct peer peer = {.answer = answer};
+    struct peer peer = {.answer = answer,
+                        .prepare = how & 1 ? speak_http2 : NULL};
     struct csms_transfer *transfer = submit(channel, origin, how);
 
     /* Long answers in tiny pieces would only take time. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -38,6 +39,18 @@ int connect(int fd, const struct sockaddr *address, socklen_t len)
     (void)address;
     (void)len;
     return 0;
+}
+
+/* In front of libcurl's. */
+CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy)
+{
+    CURLMcode (*add)(CURLM *, CURL *) =
+        (CURLMcode(*)(CURLM *, CURL *))dlsym(RTLD_NEXT, __func__);
+
+    CHECK(add);
+    if (current && current->prepare)
+        current->prepare(easy);
+    return add(multi, easy);
 }
 
 /* ---- what the peer does ------------------------------------------------- */

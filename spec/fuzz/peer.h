@@ -14,6 +14,7 @@
 struct peer {
     struct csms_span answer; /* what libcurl is sent, in pieces, then the end */
     size_t piece;            /* bytes of one write, at least 1 */
+    void (*prepare)(CURL *); /* of a handle, before libcurl works; or NULL */
     /* From here on zero at the start. */
     struct fuzz_text request; /* what libcurl has sent */
     size_t sent;
