@@ -248,9 +248,9 @@ local function signing()
     local seen = numbers_of(run(("%s/signing %d %d"):format(programs, quick and 5 or 11, 20000)))
     section(("Signing a backup: %d SHA-256 blocks"):format(seen[1]))
     row("time in times that of the blocks in one digest", seen[2] / seen[3], "%6.2f", 4)
-    row("in times that of digests of the same four messages", seen[2] / seen[4], "%6.2f")
+    row("in times that of digests of the same messages", seen[2] / seen[4], "%6.2f")
     row("allocations of ours in all calls after the first", seen[5], "%6d", 0)
-    aside("ns: signature %.0f, blocks %.0f, four digests %.0f", seen[2], seen[3], seen[4])
+    aside("ns: signature %.0f, blocks %.0f, digests %.0f", seen[2], seen[3], seen[4])
 end
 
 -- ---- row 7 ------------------------------------------------------------------
