@@ -659,7 +659,7 @@ describe("the core", function()
         ["header X-Project-Id holds"] = { project = "a\nX-Evil: 1" },
         ["header X-B holds"] = { headers = { "X-A", "a\tb", "X-B", "\127" } },
         ["the request's head is over 81920 bytes"] = { headers = { "X-A", ("a"):rep(81920) } },
-        ["the method is too long"] = { method = "SUBSCRIBE" },
+        ["a method has at most 7 letters"] = { method = "SUBSCRIBE" },
         ["at most 24 headers"] = { headers = many_headers(25) },
         ["the URL is over 8192 bytes"] = { target = "/" .. ("a"):rep(8192) },
         ["time 1000000000000 cannot be"] = { time = 1e12 },

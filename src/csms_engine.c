@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "csms_flood.h"
-#include "csms_handles.h"
 #include "csms_sigpipe.h"
 #include "csms_sockets.h"
 #include "csms_thread.h"
@@ -120,7 +119,6 @@ static void forget_engine(void)
     (void)pthread_mutex_init(&engine.driving, NULL);
     (void)init_delivered();
     csms_sockets_close();
-    csms_handles_forget();
     engine.multi = NULL;
     engine.generation++;
     engine.waiting = false;
@@ -132,7 +130,6 @@ static CURLcode init_code = CURLE_FAILED_INIT;
 
 static void init_process(void)
 {
-    csms_handles_init();
     init_code = curl_global_init(CURL_GLOBAL_DEFAULT);
     csms_flood_init();
     if (init_code == CURLE_OK && init_delivered())
@@ -601,7 +598,6 @@ void csms_engine_leave(struct csms_channel *channel)
     (void)perform(); /* ends what was cancelled */
     csms_engine_lock();
     if (TAILQ_EMPTY(&engine.channels)) {
-        csms_handles_free();
         (void)curl_multi_cleanup(engine.multi);
         engine.multi = NULL;
     }

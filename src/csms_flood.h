@@ -19,7 +19,7 @@
 /* Once a process, after curl_global_init(). */
 void csms_flood_init(void);
 
-/* Guards the connections that the handle opens; it is new or reset. */
+/* Guards the connections that the handle opens, a new one. */
 CURLcode csms_flood_set(CURL *easy);
 
 /* Whoever drives the engine is about to call libcurl. */

@@ -7,7 +7,7 @@
 
 #include "csms_transfer.h"
 
-/* Sets up the transfer's easy handle, which must be new or reset; its headers
+/* Sets up the transfer's easy handle, which must be new; its headers
  * and its body are there already. The first failure ends it. */
 CURLcode csms_options_set(struct csms_transfer *transfer);
 

@@ -8,7 +8,7 @@
 
 #include <curl/curl.h>
 
-/* Sets the callbacks, on a handle that is new or reset. */
+/* Sets the callbacks, on a new handle. */
 CURLcode csms_sockets_set(CURL *easy);
 
 /* Before the handle leaves libcurl's multi handle, which knows its connection:

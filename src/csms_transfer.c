@@ -6,7 +6,6 @@
 
 #include <openssl/crypto.h>
 
-#include "csms_handles.h"
 #include "csms_headers.h"
 #include "csms_options.h"
 
@@ -24,7 +23,9 @@ static int set_method(struct csms_transfer *transfer, const char *method,
     size_t len = strlen(method);
 
     if (len >= sizeof transfer->method)
-        return csms_err_set(err, CSMS_ARGUMENT, "the method is too long");
+        return csms_err_set(err, CSMS_ARGUMENT,
+                            "a method has at most %d letters",
+                            CSMS_MAX_METHOD - 1);
     memcpy(transfer->method, method, len + 1);
     return 0;
 }
@@ -89,7 +90,7 @@ void csms_transfer_free(struct csms_transfer *transfer)
  * the buffers are freed where they were made. */
 static void release_easy(struct csms_transfer *transfer)
 {
-    csms_handles_give(transfer->easy);
+    curl_easy_cleanup(transfer->easy);
     transfer->easy = NULL;
     csms_headers_free(transfer->headers);
     transfer->headers = NULL;
@@ -99,7 +100,7 @@ static void release_easy(struct csms_transfer *transfer)
 
 static CURLcode set_up_easy(struct csms_transfer *transfer)
 {
-    transfer->easy = csms_handles_take();
+    transfer->easy = curl_easy_init();
     if (!transfer->easy ||
         csms_headers_list(&transfer->header_lines, &transfer->headers))
         return CURLE_OUT_OF_MEMORY;

@@ -59,7 +59,7 @@ struct csms_transfer *csms_transfer_new(struct csms_origin *origin,
  * do. Returns 0, or -1 where that has failed the transfer. */
 int csms_transfer_prepare(struct csms_transfer *transfer);
 
-/* Reads the outcome off the easy handle and gives the handle away. */
+/* Reads the outcome off the easy handle and frees the handle. */
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code);
 
 /* Ends it without an answer; as above. */

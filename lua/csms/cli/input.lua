@@ -9,14 +9,12 @@ local M = {}
 function M.read(path)
     local file, problem = io.stdin, nil
     if path ~= "-" then file, problem = io.open(path, "rb") end
+    if not file then return nil, errors.new("argument", "cannot read " .. problem) end
     local bytes
-    if file then bytes, problem = file:read("*a") end
-    if file and path ~= "-" then file:close() end
-    if not bytes then
-        problem = tostring(problem):gsub("^" .. path:gsub("%p", "%%%0") .. ": ", "")
-        return nil, errors.new("argument", ("cannot read %s: %s"):format(path, problem))
-    end
-    return bytes
+    bytes, problem = file:read("*a")
+    if path ~= "-" then file:close() end
+    if bytes then return bytes end
+    return nil, errors.new("argument", ("cannot read %s: %s"):format(path, problem))
 end
 
 return M

@@ -27,13 +27,8 @@ local function says(text)
     end
 end
 
--- Reads a request, says `text`, and then `again` without end.
 local function floods(text, again)
-    return function(peer)
-        peer:request()
-        peer:send(text)
-        peer:flood(again)
-    end
+    return function(peer) peer:answer_endlessly(text, again) end
 end
 
 local function drips(text, slowly)

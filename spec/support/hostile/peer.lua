@@ -55,6 +55,13 @@ function Peer:flood(text)
     while true do self:send(text) end
 end
 
+--- Reads a request, says `text`, and then `again` without end.
+function Peer:answer_endlessly(text, again)
+    self:request()
+    self:send(text)
+    self:flood(again)
+end
+
 --- Sends a byte a second.
 function Peer:drip(text)
     for char in text:gmatch(".") do

@@ -5,11 +5,7 @@ local FILLER = ("x"):rep(1000)
 local REFUSED = "HTTP/1.1 407 Proxy Authentication Required\r\n"
 
 local function floods(text, again)
-    return function(peer)
-        peer:request()
-        peer:send(text)
-        peer:flood(again)
-    end
+    return function(peer) peer:answer_endlessly(text, again) end
 end
 
 local cases = {
