@@ -7,6 +7,7 @@ local cli = require "spec.support.cli"
 local core = require "csms.core"
 local emulator = require "spec.support.emulator"
 local files = require "spec.support.files"
+local folders = require "spec.support.store_folder"
 
 local SECRETS = 12
 
@@ -493,6 +494,22 @@ describe("csms verify", function()
         assert.equal(object.file, objects[1].file)
         assert.equal(1, summary.problems)
         assert.equal(SECRETS, summary.blobs)
+        -- as it advises
+        assert.matches("the next `csms backup` saves a damaged secret anew", result.err, 1, true)
+        local again
+        again, summary = back_up { "--max-age", "1h" }
+        assert.equal(1, summary.ok)
+        assert.is_table(cli.by_name(again, "saved")[object.name])
+    end)
+
+    it("names a damaged record, and status is 3 until a whole run", function()
+        back_up()
+        local record = folders.only(store, "^runs/")
+        files.write(store .. "/" .. record, "{}\n")
+        assert.matches("damaged: " .. record, csms(8, { "verify", store }).out, 1, true)
+        assert.matches("what it left out is not known", csms(3, { "status", store }).err, 1, true)
+        back_up()
+        csms(0, { "status", store })
     end)
 
     it("names what an interrupted run left, which is no damage", function()
