@@ -116,7 +116,7 @@ void csms_buf_reset(struct csms_buf *buf)
 
 void csms_buf_free(struct csms_buf *buf)
 {
-    OPENSSL_clear_free(buf->data, buf->size);
+    OPENSSL_clear_free(buf->data, buf->len);
     buf->data = NULL;
     buf->len = 0;
     buf->size = 0;

@@ -84,50 +84,7 @@ void csms_transfer_free(struct csms_transfer *transfer)
     OPENSSL_free(transfer);
 }
 
-/* ---- libcurl's part of it, by whoever drives the engine ----------------- */
-
-/* Tokens and signatures are wiped as soon as libcurl has no more use for them;
- * the buffers are freed where they were made. */
-static void release_easy(struct csms_transfer *transfer)
-{
-    curl_easy_cleanup(transfer->easy);
-    transfer->easy = NULL;
-    csms_headers_free(transfer->headers);
-    transfer->headers = NULL;
-    csms_buf_reset(&transfer->header_lines);
-    csms_buf_free(&transfer->request_body);
-}
-
-static CURLcode set_up_easy(struct csms_transfer *transfer)
-{
-    transfer->easy = curl_easy_init();
-    if (!transfer->easy ||
-        csms_headers_list(&transfer->header_lines, &transfer->headers))
-        return CURLE_OUT_OF_MEMORY;
-    return csms_options_set(transfer);
-}
-
-int csms_transfer_prepare(struct csms_transfer *transfer)
-{
-    struct csms_err *err = &transfer->err;
-    CURLcode code = set_up_easy(transfer);
-
-    if (code == CURLE_OK)
-        return 0;
-    transfer->failed = true;
-    if (code == CURLE_OUT_OF_MEMORY) {
-        csms_err_memory(err);
-    } else {
-        csms_err_set(err, CSMS_CONFIG,
-                     "this libcurl lacks something that csms needs (HTTPS, "
-                     "HTTP/2, 7.84 or newer)");
-        csms_err_cause(err, curl_easy_strerror(code));
-    }
-    release_easy(transfer);
-    return -1;
-}
-
-/* ---- what came back --------------------------------------------------- */
+/* ---- what goes wrong -------------------------------------------------- */
 
 static void fail_timeout(struct csms_transfer *transfer)
 {
@@ -219,6 +176,51 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
         csms_err_cause(err, transfer->curl_error);
 }
 
+/* ---- libcurl's part of it, by whoever drives the engine ----------------- */
+
+/* Tokens and signatures are wiped as soon as libcurl has no more use for them;
+ * the buffers are freed where they were made. */
+static void release_easy(struct csms_transfer *transfer)
+{
+    curl_easy_cleanup(transfer->easy);
+    transfer->easy = NULL;
+    curl_url_cleanup(transfer->parsed_url);
+    transfer->parsed_url = NULL;
+    csms_headers_free(transfer->headers);
+    transfer->headers = NULL;
+    csms_buf_reset(&transfer->header_lines);
+    csms_buf_free(&transfer->request_body);
+}
+
+static CURLcode set_up_easy(struct csms_transfer *transfer)
+{
+    transfer->easy = curl_easy_init();
+    if (!transfer->easy ||
+        csms_headers_list(&transfer->header_lines, &transfer->headers))
+        return CURLE_OUT_OF_MEMORY;
+    return csms_options_set(transfer);
+}
+
+int csms_transfer_prepare(struct csms_transfer *transfer)
+{
+    struct csms_err *err = &transfer->err;
+    CURLcode code = set_up_easy(transfer);
+
+    if (code == CURLE_OK)
+        return 0;
+    if (code == CURLE_OUT_OF_MEMORY || code == CURLE_URL_MALFORMAT) {
+        fail(transfer, code);
+    } else {
+        transfer->failed = true;
+        csms_err_set(err, CSMS_CONFIG,
+                     "this libcurl lacks something that csms needs (HTTPS, "
+                     "HTTP/2, 7.84 or newer)");
+        csms_err_cause(err, curl_easy_strerror(code));
+    }
+    release_easy(transfer);
+    return -1;
+}
+
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
 {
     curl_off_t pretransfer = 0;
@@ -248,6 +250,8 @@ void csms_transfer_abort(struct csms_transfer *transfer)
     csms_err_set(&transfer->err, CSMS_CANCELLED, "the call was cancelled");
     release_easy(transfer);
 }
+
+/* ---- what came back --------------------------------------------------- */
 
 uint64_t csms_transfer_id(const struct csms_transfer *transfer)
 {

@@ -25,6 +25,7 @@ struct csms_transfer {
     TAILQ_ENTRY(csms_transfer) link; /* pending, active or finished */
 
     CURL *easy; /* while libcurl works on it */
+    CURLU *parsed_url;
     struct curl_slist *headers;
     struct csms_buf header_lines;
     struct csms_buf url;
