@@ -1,7 +1,7 @@
 -- run.lua [quick]: what the library takes beside a C program on libcurl, other tools, and what an
--- algorithm cannot do without. All rows are measured in this run against one local server, in
--- turns, with medians; ratios are the result, absolute times are the machine's. Needs what
--- `make bench` installs and builds; BUILD names the folder of the build.
+-- algorithm cannot do without. All rows are measured in this run against one local server, each
+-- beside what it is compared with (spec.bench.measure); ratios are the result, absolute times are
+-- the machine's. Needs what `make bench` installs and builds; BUILD names the folder of the build.
 
 local instructions = require "spec.bench.instructions"
 local measure = require "spec.bench.measure"
@@ -9,12 +9,12 @@ local nginx = require "spec.support.nginx"
 local server_of = require "spec.bench.server"
 
 local quick = arg[1] == "quick"
-local ROUNDS = quick and 3 or 5
+local ROUNDS, LONG_ROUNDS = quick and 5 or 15, quick and 3 or 5
 local BATCH, CALLS, COLD = 5000, quick and 1000 or 3000, quick and 10 or 30
 
 local build = os.getenv "BUILD" or ".build"
 local programs = build .. "/bench"
-local median, shuffled = measure.median, measure.shuffled
+local in_rounds, ratio, typical = measure.in_rounds, measure.ratio, measure.typical
 local output_of, quote = nginx.output_of, nginx.quote
 local server
 
@@ -54,29 +54,6 @@ local function numbers_of(text)
     local numbers = {}
     for number in text:gmatch "[%d.]+" do numbers[#numbers + 1] = tonumber(number) end
     return numbers
-end
-
--- Runs each candidate once a round, in random order: name -> medians of the
--- numbers that it gives.
-local function in_turns(candidates)
-    local names, seen, result = {}, {}, {}
-    for name in pairs(candidates) do
-        names[#names + 1], seen[name] = name, {}
-    end
-    table.sort(names)
-    for _ = 1, ROUNDS do
-        for _, name in ipairs(shuffled(names)) do
-            for index, number in ipairs(candidates[name]()) do
-                seen[name][index] = seen[name][index] or {}
-                table.insert(seen[name][index], number)
-            end
-        end
-    end
-    for name, lists in pairs(seen) do
-        result[name] = {}
-        for index, list in ipairs(lists) do result[name][index] = median(list) end
-    end
-    return result
 end
 
 local function program(command, project, url)
@@ -158,67 +135,65 @@ end
 
 -- ---- rows 1, 2, 3 and 5 -----------------------------------------------------
 
-local function show_batch(seen, version, name)
-    local ours = seen["library " .. version][1]
-    local dressed, bare = seen["dressed " .. version][1], seen["bare " .. version][1]
+local function c_client(arguments)
+    return program(programs .. "/client " .. arguments)
+end
+
+local function library(arguments)
+    return program("lua5.4 spec/bench/library.lua " .. arguments)
+end
+
+local function batch(version, concurrency, h2load_options, name)
+    local what = (" %s %d %d"):format(version, concurrency, BATCH)
+    local seen = in_rounds(ROUNDS, {
+        library = library("batch" .. what), dressed = c_client("dressed" .. what),
+        bare = c_client("bare" .. what), h2load = h2load(h2load_options, BATCH),
+    })
     section(("Batch of %d, %s: throughput as a share of"):format(BATCH, name))
-    row("the dressed C program's", dressed / ours, "%6.2f", 0.9, true)
-    row("the same in CPU time", seen["dressed " .. version][2] / seen["library " .. version][2],
-        "%6.2f")
-    row("the bare C program's", bare / ours, "%6.2f", 0.8, true)
-    row("h2load's (the server's ceiling)", seen["h2load " .. version][1] / ours, "%6.2f")
-    aside("us a backup: library %.0f, dressed %.0f, bare %.0f, h2load %.0f",
-        per_call(ours, BATCH), per_call(dressed, BATCH), per_call(bare, BATCH),
-        per_call(seen["h2load " .. version][1], BATCH))
+    row("the dressed C program's", ratio(seen, "dressed", "library", 1), "%6.2f", 0.9, true)
+    row("the same in CPU time", ratio(seen, "dressed", "library", 2), "%6.2f")
+    row("the bare C program's", ratio(seen, "bare", "library", 1), "%6.2f", 0.8, true)
+    row("h2load's (the server's ceiling)", ratio(seen, "h2load", "library", 1), "%6.2f")
+    local function us(who) return per_call(typical(seen, who, 1), BATCH) end
+    aside("us a backup: library %.0f, dressed %.0f, bare %.0f, h2load %.0f", us "library",
+        us "dressed", us "bare", us "h2load")
 end
 
-local function show_single(seen)
+local function batches()
+    batch("2", 64, "-c1 -m64", "64 at once on one HTTP/2 connection")
+    batch("1.1", 16, "--h1 -c16 -m1", "16 connections of HTTP/1.1")
+end
+
+local function single()
+    local seen = in_rounds(ROUNDS, {
+        library = library("single " .. CALLS), dressed = c_client("dressed 2 1 " .. CALLS),
+    })
     section "One call after another on a warm connection: time a call, in times"
-    row("the dressed C program's", seen["library single"][1] / seen["dressed single"][1],
-        "%6.2f", 1.10)
-    row("the same in CPU time", seen["library single"][2] / seen["dressed single"][2], "%6.2f")
-    aside("us a call: library %.0f, dressed %.0f", per_call(seen["library single"][1], CALLS),
-        per_call(seen["dressed single"][1], CALLS))
+    row("the dressed C program's", ratio(seen, "library", "dressed", 1), "%6.2f", 1.10)
+    row("the same in CPU time", ratio(seen, "library", "dressed", 2), "%6.2f")
+    aside("us a call: library %.0f, dressed %.0f", per_call(typical(seen, "library", 1), CALLS),
+        per_call(typical(seen, "dressed", 1), CALLS))
 end
 
-local function show_peers(seen)
-    section "Others on the same work: their time, in times ours"
-    row("Node SDK core, 64 at once (ours: the batch)", seen.node[1] / seen["library 2"][1],
-        "%6.2f", 15, true)
-    row("the same in CPU time", seen.node[2] / seen["library 2"][2], "%6.2f")
-    row("lua-curl and luaossl (LuaJIT), one after another",
-        seen["lua-curl"][1] / seen["library single"][1], "%6.2f", 1, true)
-    row("the same against our batch",
-        seen["lua-curl"][1] / CALLS * BATCH / seen["library 2"][1], "%6.2f", 1, true)
-    row("curl --parallel, whole process, fixed headers, no JSON",
-        seen.curl[1] / seen["library 2"][1], "%6.2f", 1, true)
-end
-
-local function throughput()
-    local client, library = programs .. "/client ", "lua5.4 spec/bench/library.lua "
-    local spawn = programs .. "/spawn 1 -- "
-    local seen = in_turns {
-        ["h2load 2"] = h2load("-c1 -m64", BATCH),
-        ["h2load 1.1"] = h2load("--h1 -c16 -m1", BATCH),
-        ["bare 2"] = program(client .. "bare 2 64 " .. BATCH),
-        ["bare 1.1"] = program(client .. "bare 1.1 16 " .. BATCH),
-        ["dressed 2"] = program(client .. "dressed 2 64 " .. BATCH),
-        ["dressed 1.1"] = program(client .. "dressed 1.1 16 " .. BATCH),
-        ["library 2"] = program(library .. "batch 2 64 " .. BATCH),
-        ["library 1.1"] = program(library .. "batch 1.1 16 " .. BATCH),
-        ["dressed single"] = program(client .. "dressed 2 1 " .. CALLS),
-        ["library single"] = program(library .. "single " .. CALLS),
-        ["lua-curl"] = program("env -u LUA_PATH -u LUA_CPATH luajit spec/bench/lua_curl.lua "
-            .. CALLS),
+local function peers()
+    local seen = in_rounds(LONG_ROUNDS, {
+        batch = library("batch 2 64 " .. BATCH), single = library("single " .. CALLS),
+        lua_curl = program("env -u LUA_PATH -u LUA_CPATH luajit spec/bench/lua_curl.lua " .. CALLS),
         node = program(("NODE_EXTRA_CA_CERTS=%s NODE_PATH=.build/signers/node_modules "
             .. "node spec/bench/node_sdk.js 64 %d"):format(server.ca_file, BATCH)),
-        curl = program(spawn .. curl() .. "--parallel --parallel-max 64 "
+        curl = program(programs .. "/spawn 1 -- " .. curl() .. "--parallel --parallel-max 64 "
             .. quote(backup_url "secret-[0001-5000]")),
-    }
-    show_batch(seen, "2", "64 at once on one HTTP/2 connection")
-    show_batch(seen, "1.1", "16 connections of HTTP/1.1")
-    show_single(seen)
-    show_peers(seen)
+    })
+    section "Others on the same work: their time, in times ours"
+    row("Node SDK core, 64 at once (ours: the batch)", ratio(seen, "node", "batch", 1),
+        "%6.2f", 15, true)
+    row("the same in CPU time", ratio(seen, "node", "batch", 2), "%6.2f")
+    row("lua-curl and luaossl (LuaJIT), one after another", ratio(seen, "lua_curl", "single", 1),
+        "%6.2f", 1, true)
+    row("the same against our batch", ratio(seen, "lua_curl", "batch", 1) / CALLS * BATCH,
+        "%6.2f", 1, true)
+    row("curl --parallel, whole process, fixed headers, no JSON", ratio(seen, "curl", "batch", 1),
+        "%6.2f", 1, true)
 end
 
 -- ---- row 4 ------------------------------------------------------------------
@@ -256,13 +231,14 @@ end
 -- ---- row 7 ------------------------------------------------------------------
 
 local function many()
-    local seen = in_turns {
+    local seen = in_rounds(LONG_ROUNDS, {
         all = program("lua5.4 spec/bench/library.lua all 64", server_of.LARGE),
-    }
+    })
     section "100,000 secrets through backup_all with on_result"
-    row("peak resident memory, MiB", seen.all[2] / 1024, "%6.1f", 32)
-    row("the last 10,000 in times the first 10,000", seen.all[4] / seen.all[3], "%6.2f", 1.1)
-    aside("s: all %.1f, first 10,000 %.2f, last 10,000 %.2f", seen.all[1], seen.all[3], seen.all[4])
+    row("peak resident memory, MiB", typical(seen, "all", 2) / 1024, "%6.1f", 32)
+    row("the last 10,000 in times the first 10,000", ratio(seen, "all", "all", 4, 3), "%6.2f", 1.1)
+    aside("s: all %.1f, first 10,000 %.2f, last 10,000 %.2f", typical(seen, "all", 1),
+        typical(seen, "all", 3), typical(seen, "all", 4))
 end
 
 -- ---- row 8 ------------------------------------------------------------------
@@ -270,12 +246,11 @@ end
 -- Durable where the checkout is, not in a /tmp that may be memory.
 local function to_disk()
     section(("csms backup --all of %d secrets to disk, answers after 20 ms"):format(BATCH))
-    if not io.open "lua/csms/cli.lua" then return aside "there is no csms command yet" end
     local dir = build .. "/bench/store"
     local spawn = programs .. "/spawn 1 -- "
     local store = program(spawn .. "lua5.4 lua/csms/cli.lua backup --all --rate 0 --concurrency 64 "
         .. "--quiet -o " .. dir, nil, server.slow)
-    local seen = in_turns {
+    local seen = in_rounds(LONG_ROUNDS, {
         store = function()
             run("rm -rf " .. dir)
             local numbers = store()
@@ -284,12 +259,12 @@ local function to_disk()
             return numbers
         end,
         none = program(spawn .. "lua5.4 spec/bench/library.lua all 64", nil, server.slow),
-    }
+    })
     run("rm -rf " .. dir)
-    row("wall time in times the same batch without a store", seen.store[1] / seen.none[1],
+    row("wall time in times the same batch without a store", ratio(seen, "store", "none", 1),
         "%6.2f", 1.5)
-    aside("s: with a store %.2f, without %.2f; CPU s: %.2f and %.2f", seen.store[1], seen.none[1],
-        seen.store[2], seen.none[2])
+    aside("s: with a store %.2f, without %.2f; CPU s: %.2f and %.2f", typical(seen, "store", 1),
+        typical(seen, "none", 1), typical(seen, "store", 2), typical(seen, "none", 2))
 end
 
 -- ---- row 9 ------------------------------------------------------------------
@@ -308,8 +283,10 @@ compile_all()
 run "spec/signers/install"
 server = server_of.start()
 local good, problem = pcall(function()
-    print(("Ratios; medians of %d rounds, candidates in random turns"):format(ROUNDS))
-    for _, part in ipairs { throughput, cold, signing, many, to_disk, count_instructions } do
+    print(("Ratios within a round; medians of %d or %d rounds, in random turns"):format(ROUNDS,
+        LONG_ROUNDS))
+    local parts = { batches, single, peers, cold, signing, many, to_disk, count_instructions }
+    for _, part in ipairs(parts) do
         try(part)
     end
     print(("\n%d missed"):format(missed))

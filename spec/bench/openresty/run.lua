@@ -1,16 +1,16 @@
 -- run.lua [quick]: throughput and CPU of the library in nginx handlers, and what others on the same
 -- worker feel of it, against a cosocket exchange by hand and against blocking. One worker, another
--- nginx as HTTPS upstream; rounds shuffled, medians; ratios only, because machines differ.
+-- nginx as HTTPS upstream; ratios within a round (spec.bench.measure), because machines differ.
 -- Needs wrk, and csms.core built for LuaJIT.
 
-local sharing = require "spec.bench.measure"
+local rounds = require "spec.bench.measure"
 local nginx = require "spec.support.nginx"
 local socket = require "socket"
 
-local median, shuffled = sharing.median, sharing.shuffled
+local ratio, typical = rounds.ratio, rounds.typical
 
 local quick = arg[1] == "quick"
-local ROUNDS, SECONDS, WARM = quick and 3 or 5, quick and 2 or 4, quick and 1 or 2
+local ROUNDS, SECONDS, WARM = quick and 3 or 9, 2, 1
 local CANDIDATES = { "csms", "http1", "cosocket", "blocking" }
 local TICKS = 100 -- a second, of /proc/PID/stat
 
@@ -121,39 +121,34 @@ local function make_certificate()
         .. "-keyout %s/server.key -out %s/server.crt 2>/dev/null"):format(dir, dir)))
 end
 
-local function table_of(pid, port)
-    local function point(speed, concurrency)
-        local seen = {}
-        for _ = 1, ROUNDS do
-            for _, candidate in ipairs(shuffled(CANDIDATES)) do
-                -- Blocking takes its whole latency from the worker, one call after the other.
-                if candidate ~= "blocking" or speed == "instant" then
-                    local result = measure(pid, port, candidate, speed, concurrency)
-                    seen[candidate] = seen[candidate]
-                        or { rate = {}, main = {}, all = {}, p99 = {} }
-                    for name, list in pairs(seen[candidate]) do list[#list + 1] = result[name] end
-                end
-            end
+local function show(seen, speed, concurrency)
+    for _, candidate in ipairs(CANDIDATES) do
+        if seen[candidate] then
+            local function beside(what) return ratio(seen, candidate, "cosocket", what) end
+            print(("%-8s %4d  %-9s %6.2f  %6.2f  %6.2f  %6.2f   (%.0f/s, %.0f us, %.2f ms)")
+                :format(speed, concurrency, candidate, beside "rate", beside "main", beside "all",
+                beside "p99", typical(seen, candidate, "rate"), typical(seen, candidate, "main"),
+                typical(seen, candidate, "p99")))
         end
-        local base = {}
-        for name, list in pairs(seen.cosocket) do base[name] = median(list) end
-        for _, candidate in ipairs(CANDIDATES) do
-            local own = seen[candidate]
-            if own then
-                local rate, main = median(own.rate), median(own.main)
-                local all, p99 = median(own.all), median(own.p99)
-                print(("%-8s %4d  %-9s %6.2f  %6.2f  %6.2f  %6.2f   (%.0f/s, %.0f us, %.2f ms)")
-                    :format(speed, concurrency, candidate, rate / base.rate, main / base.main,
-                    all / base.all, p99 / base.p99, rate, main, p99))
-            end
-        end
-        io.stdout:flush()
     end
+    io.stdout:flush()
+end
+
+local function table_of(pid, port)
     print "Ratios to the cosocket exchange; medians; in brackets what was measured"
     print "upstream conc. candidate   calls   main    all    p99 of"
     print "                              /s    CPU    CPU   another"
     for _, speed in ipairs { "instant", "slow" } do
-        for _, concurrency in ipairs { 32, 256 } do point(speed, concurrency) end
+        for _, concurrency in ipairs { 32, 256 } do
+            local takers = {}
+            for _, name in ipairs(CANDIDATES) do
+                -- Blocking takes its whole latency from the worker, one call after the other.
+                takers[name] = (name ~= "blocking" or speed == "instant") and function()
+                    return measure(pid, port, name, speed, concurrency)
+                end or nil
+            end
+            show(rounds.in_rounds(ROUNDS, takers), speed, concurrency)
+        end
     end
 end
 
