@@ -121,4 +121,42 @@ describe("the README", function()
             assert.is_truthy(text:find("`" .. key .. "`", 1, true), key .. " is not in the README")
         end
     end)
+
+    -- The fields that a sentence of the README lists, `like`, `this`.
+    local function listed(sentence)
+        local fields = {}
+        local start = assert(text:find(sentence, 1, true), sentence)
+        for field in text:sub(start, text:find("\n\n", start)):gmatch "[%w_]+" do
+            fields[field] = true
+        end
+        return fields
+    end
+
+    local function assert_listed(found, fields, what)
+        for field in pairs(found) do
+            assert.is_true(fields[field], what .. ": " .. field .. " is not in the README")
+        end
+    end
+
+    it("names the fields of reports, facts and events", function()
+        local events = {}
+        local client = assert(csms.new {
+            endpoint = service.endpoint, ca_file = service.ca_file, project = service.project,
+            credentials = csms.credentials.static { ak = service.ak, sk = service.sk },
+            on_event = function(event) events[#events + 1] = event end,
+        })
+        service:fault { operation = "backup", status = 503, times = 1, after = 3 }
+        local facts = {}
+        local report = assert(client:backup_all(nil, {
+            on_result = function(_, _, _, given) facts[#facts + 1] = given end,
+        }))
+        client:close()
+        assert.equal(20, #facts)
+        assert_listed(report, listed "A report is", "report")
+        for _, given in ipairs(facts) do assert_listed(given, listed "The facts are", "facts") end
+        for _, event in ipairs(events) do
+            assert_listed(event, listed "`event.event` is", "event")
+            assert.is_true(listed("`event.event` is")[event.event])
+        end
+    end)
 end)

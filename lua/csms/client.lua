@@ -206,8 +206,16 @@ function Client:list(id, opts)
     return secrets
 end
 
---- Backs up the secrets of these names: a report (design 2.1), or nil and the
---- error where nothing could be tried. Duplicate names count once.
+--- Backs up the secrets of these names: a report, or nil and the error where
+--- nothing could be tried. Duplicate names count once; one bad secret never stops
+--- the others.
+-- opts: of one call, and `concurrency`; on_result(name, blob, err, facts), called as
+-- each one ends, after which no blob is kept; on_progress(done, total). An error in
+-- one of them is raised here, once what is in flight is cancelled.
+-- facts: {attempts, request_id, skipped}, and {state, kms_key_id, update_time} where
+-- the service listed the secret.
+-- The report: {project, total, ok, failed, skipped, blobs = {name = blob},
+-- errors = {name = err}, requests, retries, throttled, seconds}.
 function Client:backup_many(id, names, opts)
     arguments.check_types(nil, id, nil, nil, 2)
     arguments.check_names(names, opts, 2)
@@ -216,7 +224,10 @@ function Client:backup_many(id, names, opts)
     return batch.many(self, job, names)
 end
 
---- Backs up all secrets of the project, while it lists them: as above.
+--- Backs up all secrets of the project, while it lists them: as above. Secrets in
+--- a state that has no backup are skipped. Where a page of the listing fails, what
+--- was listed is finished and `incomplete` of the report is the error.
+-- opts: as above, and `match`: a glob, a list of globs, or function(name, secret).
 function Client:backup_all(id, opts)
     arguments.check_types(nil, id, nil, opts, 2)
     local job, err = prepare(self, id, opts, configuration.batch_all)
