@@ -14,12 +14,9 @@ local TARGET = "/v1/" .. PROJECT .. "/secrets/secret-0001/backup"
 
 local M = {}
 
--- HTTP/1.1 has a host of its own: libcurl lets who prefers HTTP/2 use any connection to a host,
--- and waits for them one by one.
 local function client(port, runtime, http_version)
-    local host = http_version == "1.1" and "127.0.0.1" or "localhost"
     return assert(new_client({
-        endpoint = ("https://%s:%d"):format(host, port), ca_file = bench.ca_file, project = PROJECT,
+        endpoint = "https://localhost:" .. port, ca_file = bench.ca_file, project = PROJECT,
         credentials = csms.credentials.static { ak = "AK", sk = "SK" }, retry = false,
         http_version = http_version,
     }, runtime))

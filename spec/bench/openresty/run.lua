@@ -1,6 +1,7 @@
 -- run.lua [quick]: throughput and CPU of the library in nginx handlers, and what others on the same
--- worker feel of it, against a cosocket exchange by hand and against blocking. One worker, another
--- nginx as HTTPS upstream; ratios within a round (spec.bench.measure), because machines differ.
+-- worker feel of it, against a cosocket exchange by hand and against blocking. Each has an nginx of
+-- one worker for itself, and they share another as HTTPS upstream; ratios within a round
+-- (spec.bench.measure), because machines differ.
 -- Needs wrk, and csms.core built for LuaJIT.
 
 local rounds = require "spec.bench.measure"
@@ -24,9 +25,10 @@ local function read(path)
     return text
 end
 
-local function start(name, values)
-    local text = read("spec/bench/openresty/" .. name .. ".conf")
-        :gsub("@([A-Z]+)@", values)
+-- The worker of an nginx with that configuration: its process id.
+local function start(name, configuration, values)
+    values.NAME = name
+    local text = read("spec/bench/openresty/" .. configuration):gsub("@([A-Z]+)@", values)
     local file = assert(io.open(dir .. "/" .. name .. ".conf", "wb"))
     file:write(text)
     file:close()
@@ -96,7 +98,8 @@ local function probe(port, seconds)
     return latencies[math.max(1, math.floor(#latencies * 0.99))]
 end
 
-local function measure(pid, port, candidate, speed, concurrency)
+local function measure(worker, candidate, speed, concurrency)
+    local pid, port = worker.pid, worker.port
     local url = ("http://127.0.0.1:%d/%s/%s"):format(port, candidate, speed)
     nginx.output_of(("wrk -t1 -c%d -d%ds %s"):format(concurrency, WARM, url))
     local main, all = cpu(pid)
@@ -134,7 +137,7 @@ local function show(seen, speed, concurrency)
     io.stdout:flush()
 end
 
-local function table_of(pid, port)
+local function table_of(workers)
     print "Ratios to the cosocket exchange; medians; in brackets what was measured"
     print "upstream conc. candidate   calls   main    all    p99 of"
     print "                              /s    CPU    CPU   another"
@@ -144,7 +147,7 @@ local function table_of(pid, port)
             for _, name in ipairs(CANDIDATES) do
                 -- Blocking takes its whole latency from the worker, one call after the other.
                 takers[name] = (name ~= "blocking" or speed == "instant") and function()
-                    return measure(pid, port, name, speed, concurrency)
+                    return measure(workers[name], name, speed, concurrency)
                 end or nil
             end
             show(rounds.in_rounds(ROUNDS, takers), speed, concurrency)
@@ -156,11 +159,16 @@ math.randomseed(os.time())
 make_certificate()
 local base = math.random(24000, 31000)
 local values = { DIR = dir, UPSTREAM = tostring(base), SLOW = tostring(base + 1),
-    WORKER = tostring(base + 2), ROOT = nginx.root():gsub("/$", ""), CPATH = nginx.cpath() }
+    ROOT = nginx.root():gsub("/$", ""), CPATH = nginx.cpath() }
 local good, problem = pcall(function()
-    start("upstream", values)
-    local pid = start("worker", values)
-    table_of(pid, base + 2)
+    start("upstream", "upstream.conf", values)
+    local workers = {}
+    for index, name in ipairs(CANDIDATES) do
+        local port = base + 1 + index
+        values.PORT = tostring(port)
+        workers[name] = { pid = start(name, "worker.conf", values), port = port }
+    end
+    table_of(workers)
 end)
 if not good then
     io.stderr:write(tostring(problem), "\n")
