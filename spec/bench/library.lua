@@ -76,4 +76,4 @@ function modes.all(concurrency)
     print(("%.6f %d %.6f %.6f"):format(core.now() - started, peak(), first, last))
 end
 
-modes[arg[1]](table.unpack(arg, 2))
+modes[arg[1]](arg[2], arg[3], arg[4])

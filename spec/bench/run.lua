@@ -143,6 +143,11 @@ local function library(arguments)
     return program("lua5.4 spec/bench/library.lua " .. arguments)
 end
 
+local function library_on_luajit(arguments)
+    return program(("LUA_CPATH='%s;;' luajit spec/bench/library.lua %s"):format(nginx.cpath(),
+        arguments))
+end
+
 local function batch(version, concurrency, h2load_options, name)
     local what = (" %s %d %d"):format(version, concurrency, BATCH)
     local seen = in_rounds(ROUNDS, {
@@ -166,18 +171,21 @@ end
 
 local function single()
     local seen = in_rounds(ROUNDS, {
-        library = library("single " .. CALLS), dressed = c_client("dressed 2 1 " .. CALLS),
+        library = library("single " .. CALLS), luajit = library_on_luajit("single " .. CALLS),
+        dressed = c_client("dressed 2 1 " .. CALLS),
     })
     section "One call after another on a warm connection: time a call, in times"
     row("the dressed C program's", ratio(seen, "library", "dressed", 1), "%6.2f", 1.10)
     row("the same in CPU time", ratio(seen, "library", "dressed", 2), "%6.2f")
-    aside("us a call: library %.0f, dressed %.0f", per_call(typical(seen, "library", 1), CALLS),
-        per_call(typical(seen, "dressed", 1), CALLS))
+    row("the same on LuaJIT", ratio(seen, "luajit", "dressed", 1), "%6.2f")
+    local function us(who) return per_call(typical(seen, who, 1), CALLS) end
+    aside("us a call: library %.0f, on LuaJIT %.0f, dressed %.0f", us "library", us "luajit",
+        us "dressed")
 end
 
 local function peers()
     local seen = in_rounds(LONG_ROUNDS, {
-        batch = library("batch 2 64 " .. BATCH), single = library("single " .. CALLS),
+        batch = library("batch 2 64 " .. BATCH), single = library_on_luajit("single " .. CALLS),
         lua_curl = program("env -u LUA_PATH -u LUA_CPATH luajit spec/bench/lua_curl.lua " .. CALLS),
         node = program(("NODE_EXTRA_CA_CERTS=%s NODE_PATH=.build/signers/node_modules "
             .. "node spec/bench/node_sdk.js 64 %d"):format(server.ca_file, BATCH)),
@@ -188,8 +196,8 @@ local function peers()
     row("Node SDK core, 64 at once (ours: the batch)", ratio(seen, "node", "batch", 1),
         "%6.2f", 15, true)
     row("the same in CPU time", ratio(seen, "node", "batch", 2), "%6.2f")
-    row("lua-curl and luaossl (LuaJIT), one after another", ratio(seen, "lua_curl", "single", 1),
-        "%6.2f", 1, true)
+    row("lua-curl and luaossl, one after another, both on LuaJIT",
+        ratio(seen, "lua_curl", "single", 1), "%6.2f", 1, true)
     row("the same against our batch", ratio(seen, "lua_curl", "batch", 1) / CALLS * BATCH,
         "%6.2f", 1, true)
     row("curl --parallel, whole process, fixed headers, no JSON", ratio(seen, "curl", "batch", 1),
