@@ -115,8 +115,9 @@ static CURLcode set_answer(CURL *easy, struct csms_transfer *transfer)
     return CURLE_OK;
 }
 
-/* In both forms: from one alone libcurl writes the whole URL anew, character by
- * character, which is a twentieth of all that it does for a request. */
+/* In both forms: from one alone libcurl 7.88 writes the whole URL anew,
+ * character by character, which is a twentieth of all that it does for a
+ * request. */
 static CURLcode set_url(CURL *easy, struct csms_transfer *transfer)
 {
     CURLUcode code = CURLUE_OK;
