@@ -691,6 +691,25 @@ describe("the core", function()
         assert.same({ "", "" }, { headers["x-a"], headers["x-b"] })
     end)
 
+    it("sends a target to the letter, as it was signed, through a proxy too", function()
+        local target = "/v1/a%2Fb%c3%A9/../x/./?y=%2f%2F&z=/../"
+        cases.with_server([[
+            note((read_request(peer)))
+            answer(peer, "200 OK", "")
+        ]], function(server)
+            for prefix, config in pairs {
+                [""] = { url = server.endpoint },
+                ["http://kms.example.test"] = { url = "http://kms.example.test", allow_http = true,
+                    proxy = server.endpoint },
+            } do
+                local plain = assert(core.origin(config))
+                assert.equal(200, (wait_for(assert(submit({ target = target }, keys, plain)))))
+                local line = "GET " .. prefix .. target .. " HTTP/1.1"
+                assert.is_truthy(server:log():find(line, 1, true), server:log())
+            end
+        end)
+    end)
+
     it("asks for no target that libcurl refuses", function()
         local err = failure("config", wait_for(assert(submit({ target = "/a b" }, keys))))
         assert.matches("libcurl refuses to speak to " .. emu.endpoint, err.message, 1, true)
