@@ -51,14 +51,14 @@ static bool reserve(struct csms_buf *buf, size_t needed)
         return false;
     buf->data = data;
     buf->size = size;
+    buf->data[buf->len] = '\0';
     return true;
 }
 
-bool csms_buf_reserve(struct csms_buf *buf, size_t len)
+void csms_buf_reserve(struct csms_buf *buf, size_t len)
 {
     if (!reserve(buf, len))
         buf->failure = CSMS_BUF_MEMORY;
-    return !buf->failure;
 }
 
 bool csms_buf_append(struct csms_buf *buf, const void *data, size_t len)

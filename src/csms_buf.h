@@ -26,7 +26,7 @@ struct csms_span csms_span_trim(struct csms_span span);
 enum csms_buf_failure { CSMS_BUF_OK = 0, CSMS_BUF_FULL, CSMS_BUF_MEMORY };
 
 struct csms_buf {
-    char *data; /* NUL-terminated once anything was appended, else NULL */
+    char *data; /* NUL-terminated, once there is memory; else NULL */
     size_t len;
     size_t size; /* allocated */
     size_t cap;  /* len never exceeds it */
@@ -36,8 +36,9 @@ struct csms_buf {
 /* Allocates nothing yet. */
 void csms_buf_init(struct csms_buf *buf, size_t cap);
 
-/* Room for so many bytes; a failure sticks, as below. */
-bool csms_buf_reserve(struct csms_buf *buf, size_t len);
+/* Room for so many bytes, or as many as the cap allows; a failure sticks, as
+ * below. */
+void csms_buf_reserve(struct csms_buf *buf, size_t len);
 
 /* Appending is all or nothing, and a failure sticks: every later append fails
  * too, so that a text can be written in one go and checked once at its end.

@@ -24,9 +24,9 @@ struct csms_transfer {
     struct csms_origin *origin;
     TAILQ_ENTRY(csms_transfer) link; /* pending, active or finished */
 
-    CURL *easy; /* while libcurl works on it */
-    CURLU *parsed_url;
-    struct curl_slist *headers;
+    CURL *easy;                 /* while libcurl works on it */
+    CURLU *parsed_url;          /* made from url, */
+    struct curl_slist *headers; /* and from header_lines */
     struct csms_buf header_lines;
     struct csms_buf url;
     struct csms_buf request_body;
