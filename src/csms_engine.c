@@ -23,6 +23,7 @@ TAILQ_HEAD(channel_list, csms_channel);
 static struct engine {
     pthread_mutex_t lock;
     pthread_mutex_t driving; /* held by whoever runs libcurl on `multi` */
+    pthread_mutex_t waking;  /* held while `multi` is woken, or freed */
     CURLM *multi;            /* NULL: no engine */
     uint64_t generation;     /* counts engines: a fork starts another */
     struct channel_list channels;
@@ -38,6 +39,7 @@ static struct engine {
 } engine = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .driving = PTHREAD_MUTEX_INITIALIZER,
+    .waking = PTHREAD_MUTEX_INITIALIZER,
     .generation = 1,
     .channels = TAILQ_HEAD_INITIALIZER(engine.channels),
     .pending = TAILQ_HEAD_INITIALIZER(engine.pending),
@@ -117,6 +119,7 @@ static void forget_engine(void)
     csms_thread_forget();
     (void)pthread_mutex_init(&engine.lock, NULL);
     (void)pthread_mutex_init(&engine.driving, NULL);
+    (void)pthread_mutex_init(&engine.waking, NULL);
     (void)init_delivered();
     csms_sockets_close();
     engine.multi = NULL;
@@ -154,13 +157,21 @@ int csms_engine_init_process(struct csms_err *err)
 
 /* ---- waking ----------------------------------------------------------- */
 
-/* With the lock held, so that the driver either sees the news before it waits
- * or is woken while it does; and the multi handle cannot go away meanwhile. */
-static void wake_driver(void)
+/* Ends what changed the state under the lock: the driver either sees it before
+ * it waits or is woken while it does. Not before the lock is free, because the
+ * driver takes it next; `waking` keeps the multi handle until then. */
+static void unlock_and_wake(void)
 {
-    if (engine.waiting)
-        (void)curl_multi_wakeup(engine.multi);
+    bool waiting = engine.waiting;
+
     engine.waiting = false; /* once is enough */
+    if (waiting)
+        (void)pthread_mutex_lock(&engine.waking);
+    csms_engine_unlock();
+    if (!waiting)
+        return;
+    (void)curl_multi_wakeup(engine.multi);
+    (void)pthread_mutex_unlock(&engine.waking);
 }
 
 static bool start_waiting(void)
@@ -195,11 +206,14 @@ static void wait_for_news(double timeout)
 /* ---- what the driver does, with `driving` held ------------------------ */
 
 /* Hands a transfer that is out of libcurl to its channel. A byte wakes the loop
- * that reads there when the list stops being empty, and no sooner again. */
+ * that reads there when the list stops being empty, and no sooner again.
+ * Whoever waits is told after the lock is free, because all of them take it
+ * next. */
 static void deliver(struct csms_transfer *transfer)
 {
     struct csms_channel *channel = transfer->channel;
     bool closed = false;
+    bool first = false;
 
     csms_engine_lock();
     TAILQ_REMOVE(&engine.active, transfer, link);
@@ -207,13 +221,14 @@ static void deliver(struct csms_transfer *transfer)
     closed = channel->closed;
     atomic_store(&transfer->done, true); /* before anybody hears of it */
     if (!closed) {
-        if (TAILQ_EMPTY(&channel->finished))
-            csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
+        first = TAILQ_EMPTY(&channel->finished);
         TAILQ_INSERT_TAIL(&channel->finished, transfer, link);
     }
     engine.news = true;
-    (void)pthread_cond_broadcast(&engine.delivered);
     csms_engine_unlock();
+    (void)pthread_cond_broadcast(&engine.delivered);
+    if (first)
+        csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
     if (closed)
         csms_transfer_unref(transfer);
     csms_channel_unref(channel);
@@ -455,10 +470,14 @@ static void tell_idle(void)
 
 void csms_engine_attached(struct csms_channel *channel)
 {
-    if (!TAILQ_EMPTY(&channel->finished))
-        csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
+    bool missed = false;
+
+    csms_engine_lock();
+    missed = !TAILQ_EMPTY(&channel->finished);
     engine.told_idle = false;
-    wake_driver();
+    unlock_and_wake();
+    if (missed)
+        csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
 }
 
 static bool is_stopping(void)
@@ -517,8 +536,7 @@ void csms_engine_dismiss(void)
 {
     csms_engine_lock();
     engine.stopping = true;
-    wake_driver();
-    csms_engine_unlock();
+    unlock_and_wake();
 }
 
 void csms_engine_release(void)
@@ -565,12 +583,8 @@ int csms_engine_join(struct csms_channel *channel, struct csms_err *err)
 
 bool csms_engine_has(const struct csms_channel *channel)
 {
-    bool has = false;
-
-    csms_engine_lock();
-    has = channel->generation == engine.generation;
-    csms_engine_unlock();
-    return has;
+    /* No lock: it changes in a fork's child only, which has one thread. */
+    return channel->generation == engine.generation;
 }
 
 static bool remove_channel(struct csms_channel *channel)
@@ -598,8 +612,10 @@ void csms_engine_leave(struct csms_channel *channel)
     (void)perform(); /* ends what was cancelled */
     csms_engine_lock();
     if (TAILQ_EMPTY(&engine.channels)) {
+        (void)pthread_mutex_lock(&engine.waking);
         (void)curl_multi_cleanup(engine.multi);
         engine.multi = NULL;
+        (void)pthread_mutex_unlock(&engine.waking);
     }
     csms_engine_unlock();
     csms_sigpipe_release(&guard);
@@ -614,16 +630,14 @@ void csms_engine_submit(struct csms_transfer *transfer)
     TAILQ_INSERT_TAIL(&engine.pending, transfer, link);
     transfer->channel->in_flight++;
     engine.told_idle = false;
-    wake_driver();
-    csms_engine_unlock();
+    unlock_and_wake();
 }
 
 void csms_engine_cancel(void)
 {
     csms_engine_lock();
     atomic_store(&engine.cancel_asked, true);
-    wake_driver();
-    csms_engine_unlock();
+    unlock_and_wake();
 }
 
 static void flag_list(struct csms_transfer_list *list,

@@ -51,8 +51,7 @@ void csms_engine_cancel(void);
 /* Flags everything of the channel. */
 void csms_engine_flag_all(const struct csms_channel *channel);
 
-/* A loop listens to the channel from now on: tells it what it missed. With the
- * lock held. */
+/* A loop listens to the channel from now on: tells it what it missed. */
 void csms_engine_attached(struct csms_channel *channel);
 
 void csms_engine_step(double timeout);

@@ -23,7 +23,7 @@ struct csms_channel *csms_channel_new(struct csms_err *err)
     TAILQ_INIT(&channel->finished);
     csms_wake_init(&channel->wake);
     if (csms_engine_join(channel, err)) {
-        OPENSSL_free(channel);
+        csms_channel_unref(channel);
         return NULL;
     }
     return channel;
@@ -33,7 +33,7 @@ void csms_channel_unref(struct csms_channel *channel)
 {
     if (atomic_fetch_sub(&channel->refs, 1) > 1)
         return;
-    csms_wake_close(&channel->wake);
+    csms_wake_end(&channel->wake);
     OPENSSL_free(channel);
 }
 
@@ -45,8 +45,8 @@ void csms_channel_close(struct csms_channel *channel)
         return;
     csms_engine_lock();
     channel->closed = true;
-    csms_wake_close(&channel->wake);
     csms_engine_unlock();
+    csms_wake_close(&channel->wake);
     csms_engine_flag_all(channel);
     csms_engine_cancel();
     csms_engine_step(0);
@@ -94,7 +94,7 @@ void csms_http_stop(struct csms_channel *channel)
     csms_thread_stop(channel);
 }
 
-struct csms_transfer *csms_http_drain(struct csms_channel *channel)
+static struct csms_transfer *take_finished(struct csms_channel *channel)
 {
     struct csms_transfer *transfer = NULL;
 
@@ -102,9 +102,17 @@ struct csms_transfer *csms_http_drain(struct csms_channel *channel)
     transfer = TAILQ_FIRST(&channel->finished);
     if (transfer)
         TAILQ_REMOVE(&channel->finished, transfer, link);
-    else
-        csms_wake_clear(&channel->wake);
     csms_engine_unlock();
+    return transfer;
+}
+
+struct csms_transfer *csms_http_drain(struct csms_channel *channel)
+{
+    struct csms_transfer *transfer = take_finished(channel);
+
+    /* What ended before its byte was cleared would never be heard of again. */
+    if (!transfer && csms_wake_clear(&channel->wake))
+        transfer = take_finished(channel);
     return transfer;
 }
 
@@ -120,49 +128,35 @@ size_t csms_channel_in_flight(struct csms_channel *channel)
 
 int csms_channel_fd(struct csms_channel *channel, struct csms_err *err)
 {
-    int fd = -1;
-    bool attached = false;
+    bool attached = channel->wake.reader >= 0;
 
-    csms_engine_lock();
-    attached = channel->wake.reader >= 0;
-    if (csms_wake_pair(&channel->wake, err) == 0)
-        fd = channel->wake.reader;
-    if (fd >= 0 && !attached)
+    if (csms_wake_pair(&channel->wake, err))
+        return -1;
+    if (!attached)
         csms_engine_attached(channel);
-    csms_engine_unlock();
-    return fd;
+    return channel->wake.reader;
 }
 
 int csms_channel_listen(struct csms_channel *channel, char *path, size_t size,
                         struct csms_err *err)
 {
     const char *base = getenv("TMPDIR");
-    int result = 0;
 
-    csms_engine_lock();
-    result =
-        csms_wake_listen(&channel->wake, base ? base : "/tmp", path, size, err);
-    csms_engine_unlock();
-    return result;
+    return csms_wake_listen(&channel->wake, base ? base : "/tmp", path, size,
+                            err);
 }
 
 int csms_channel_accept(struct csms_channel *channel, struct csms_err *err)
 {
-    int result = 0;
-
-    csms_engine_lock();
-    result = csms_wake_accept(&channel->wake, err);
-    if (result == 0)
-        csms_engine_attached(channel);
-    csms_engine_unlock();
-    return result;
+    if (csms_wake_accept(&channel->wake, err))
+        return -1;
+    csms_engine_attached(channel);
+    return 0;
 }
 
 void csms_channel_detach(struct csms_channel *channel)
 {
-    csms_engine_lock();
     csms_wake_close(&channel->wake);
-    csms_engine_unlock();
 }
 
 void csms_http_cancel(struct csms_transfer *transfer)

@@ -12,6 +12,7 @@
 
 void csms_wake_init(struct csms_wake *wake)
 {
+    (void)pthread_mutex_init(&wake->lock, NULL); /* it cannot fail on Linux */
     wake->writer = -1;
     wake->reader = -1;
     wake->listener = -1;
@@ -23,6 +24,17 @@ static void close_fd(int *fd)
     if (*fd >= 0)
         (void)close(*fd);
     *fd = -1;
+}
+
+static void set_writer(struct csms_wake *wake, int fd)
+{
+    int old = -1;
+
+    (void)pthread_mutex_lock(&wake->lock);
+    old = wake->writer;
+    wake->writer = fd;
+    (void)pthread_mutex_unlock(&wake->lock);
+    close_fd(&old);
 }
 
 static int socket_path(const struct csms_wake *wake, char *path, size_t size)
@@ -48,12 +60,19 @@ static void stop_listening(struct csms_wake *wake)
 void csms_wake_close(struct csms_wake *wake)
 {
     stop_listening(wake);
-    close_fd(&wake->writer);
+    set_writer(wake, -1);
     close_fd(&wake->reader);
+}
+
+void csms_wake_end(struct csms_wake *wake)
+{
+    csms_wake_close(wake);
+    (void)pthread_mutex_destroy(&wake->lock);
 }
 
 void csms_wake_forget(struct csms_wake *wake)
 {
+    (void)pthread_mutex_init(&wake->lock, NULL); /* the parent may hold it */
     wake->dir[0] = '\0';
     csms_wake_close(wake);
 }
@@ -76,7 +95,7 @@ int csms_wake_pair(struct csms_wake *wake, struct csms_err *err)
         return fail(err, "no socket pair to wake the event loop by");
     csms_wake_close(wake);
     wake->reader = ends[0];
-    wake->writer = ends[1];
+    set_writer(wake, ends[1]);
     return 0;
 }
 
@@ -156,28 +175,36 @@ int csms_wake_accept(struct csms_wake *wake, struct csms_err *err)
         return csms_err_set(err, CSMS_CONFIG,
                             "another process connected to the wake-up socket");
     }
-    wake->writer = fd;
+    set_writer(wake, fd);
     return 0;
 }
 
-void csms_wake_clear(const struct csms_wake *wake)
+bool csms_wake_clear(const struct csms_wake *wake)
 {
     char bytes[64];
+    bool any = false;
 
     if (wake->reader < 0)
-        return;
+        return false;
     while (recv(wake->reader, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-        ;
+        any = true;
+    return any;
 }
 
-void csms_wake_signal(const struct csms_wake *wake, char news)
+static void send_byte(int fd, char byte)
 {
     ssize_t sent = 0;
 
-    if (wake->writer < 0)
-        return;
     do {
-        sent = send(wake->writer, &news, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = send(fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     /* EAGAIN: bytes are waiting there already. EPIPE: the loop has gone. */
+}
+
+void csms_wake_signal(struct csms_wake *wake, char news)
+{
+    (void)pthread_mutex_lock(&wake->lock);
+    if (wake->writer >= 0)
+        send_byte(wake->writer, news);
+    (void)pthread_mutex_unlock(&wake->lock);
 }

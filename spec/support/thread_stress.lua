@@ -1,8 +1,10 @@
 -- What a thread of thread_stress does: requests that are submitted, cancelled, closed and left to
 -- the garbage collector at random moments, on channels that come and go, for STRESS_SECONDS. The
--- engine's thread is started and stopped by some of them, so that engines come and go too.
+-- engine's thread is started and stopped by some of them, so that engines come and go too. Some
+-- channels are an event loop's, which looks at nothing but their descriptor.
 
 local core = require "csms.core"
+local socket = require "socket"
 
 local number = ...
 local seconds = tonumber(os.getenv "STRESS_SECONDS" or 10)
@@ -90,7 +92,31 @@ local function one_channel()
     if math.random(3) == 1 then collectgarbage() end
 end
 
+-- A loop that hears of all that ends through the descriptor, or waits in vain.
+local function one_loop()
+    local channel = assert(core.channel())
+    counts.channels = counts.channels + 1
+    assert(channel:start())
+    local fd = assert(channel:fd())
+    local loop = { { getfd = function() return fd end } }
+    local transfers, left = {}, 0
+    for _ = 1, 100 do
+        while left < 8 do
+            local transfer = submit(channel)
+            transfers[transfer:id()], left = transfer, left + 1
+        end
+        assert(socket.select(loop, nil, 30)[1], "nobody told of what has ended")
+        for id in channel.drain, channel do
+            finish(transfers[id])
+            transfers[id], left = nil, left - 1
+        end
+    end
+    channel:close()
+end
+
 local deadline = core.now() + seconds
-while core.now() < deadline do one_channel() end
+while core.now() < deadline do
+    if math.random(4) == 1 then one_loop() else one_channel() end
+end
 io.stderr:write(("thread %d: %d channels, %d ended, %d answered, %d cancelled, %d dropped\n")
     :format(number, counts.channels, counts.done, counts.ok, counts.cancelled, counts.dropped))
