@@ -91,6 +91,25 @@ describe("core.directory", function()
         assert.equal("x", files.read(folder .. "/one/two/f"))
     end)
 
+    it("makes one below a directory that may be searched but not read", function()
+        local wrap = "umask 077; cd '" .. folder .. "' && exec COMMAND"
+        if shell "id -u" == "0" then
+            wrap = "exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \""
+                .. wrap .. "\""
+        end
+        shell(("mkdir -p '%s/closed/own'; chmod 777 '%s/closed/own'; chmod 711 '%s/closed' '%s'")
+            :format(folder, folder, folder, folder))
+        local output = child.run([[
+            local made = assert(core.directory("closed/own/one/two", true))
+            assert(made:create("f", "x"))
+        ]], wrap)
+        if output:find "module 'csms.core'" then
+            return pending "another user cannot read the module here"
+        end
+        assert.equal("", output)
+        assert.equal("x", files.read(folder .. "/closed/own/one/two/f"))
+    end)
+
     it("makes none unless asked to", function()
         local err = cases.failure("storage", core.directory(folder .. "/none"))
         assert.equal("ENOENT", err.code)
@@ -181,6 +200,23 @@ describe("a closed directory", function()
         assert.equal(before, descriptors())
         for _ = 1, 50 do assert(core.directory(root)) end
         assert.equal(before, descriptors())
+    end)
+
+    it("may be what a finalizer leaves, in the middle of a call", function()
+        assert(dir:create("f", "data"))
+        local calls = {
+            read = { "f" }, entries = {}, sync = { { "f" } }, stat = { "f" }, append = { "f", "" },
+        }
+        for name, arguments in pairs(calls) do
+            for _ = 1, 100 do
+                local other = assert(core.directory(root))
+                cases.garbage(function() other:close() end)
+                local result, err = other[name](other, unpack(arguments))
+                if not result then
+                    assert.matches("closed", cases.failure("storage", result, err).message)
+                end
+            end
+        end
     end)
 
     it("is what <close> leaves, on a Lua that has it", function()

@@ -14,13 +14,16 @@
 /* A part of the path to the directory; its entry is durable at once. */
 static int make_part(int at, const char *name)
 {
-    int fd = csms_fd_make_directory(at, name, 0);
+    int parent = csms_fd_open_directory(at, ".", 0);
+    int fd = parent < 0 ? -1 : csms_fd_make_directory(at, name, 0);
 
-    if (fd >= 0 && csms_fd_sync_directory(at) != 0) {
+    if (fd >= 0 && csms_fd_sync_directory(parent) != 0) {
         csms_fd_drop(fd);
         csms_fd_unmake(at, name, AT_REMOVEDIR);
-        return -1;
+        fd = -1;
     }
+    if (parent >= 0)
+        csms_fd_drop(parent);
     return fd;
 }
 
@@ -28,12 +31,13 @@ static int make_part(int at, const char *name)
  * descriptor. */
 static int make_path(char *path)
 {
-    int at = csms_fd_open_directory(AT_FDCWD, path[0] == '/' ? "/" : ".", 0);
+    int at =
+        csms_fd_open_directory(AT_FDCWD, path[0] == '/' ? "/" : ".", O_PATH);
     char *rest = NULL;
 
     for (char *name = strtok_r(path, "/", &rest); name && at >= 0;
          name = strtok_r(NULL, "/", &rest)) {
-        int fd = csms_fd_open_directory(at, name, 0);
+        int fd = csms_fd_open_directory(at, name, O_PATH);
 
         if (fd < 0 && errno == ENOENT)
             fd = make_part(at, name);

@@ -2,7 +2,9 @@
  *
  * What the bindings share. A binding converts in, calls one engine function
  * and converts out. Whatever it allocates hangs off a userdata before any Lua
- * call that can raise, so that the collector frees it then.
+ * call that can raise, so that the collector frees it then. The collector runs
+ * finalizers, and one may close a credential or a directory: their pointers are
+ * taken when nothing is allocated in Lua any more.
  */
 #ifndef LCSMS_H
 #define LCSMS_H
@@ -43,7 +45,7 @@ struct csms_span lcsms_check_span(lua_State *L, int arg);
 
 /* Fields of the table at `arg`; absent ones give the default. A wrong type
  * raises, a NUL in what C takes as a string too. Strings are borrowed from the
- * table. */
+ * table, which has no metatable. */
 struct csms_span lcsms_field_span(lua_State *L, int arg, const char *name);
 const char *lcsms_field_string(lua_State *L, int arg, const char *name);
 double lcsms_field_number(lua_State *L, int arg, const char *name,
@@ -59,9 +61,10 @@ size_t lcsms_field_headers(lua_State *L, int arg, struct csms_header *out,
  * __close is the same function as __gc. */
 void lcsms_new_type(lua_State *L, const char *name, const luaL_Reg *methods);
 
-/* The key pair or token at `arg`; raises for a closed or other one. NULL where
- * the argument is nil. */
-struct csms_cred *lcsms_opt_cred(lua_State *L, int arg);
+/* Gives the key pair or token at `arg`, NULL where the argument is nil; raises
+ * for another type. Returns 0, or -1 with `err` for one that is closed. */
+int lcsms_opt_cred(lua_State *L, int arg, struct csms_cred **cred,
+                   struct csms_err *err);
 
 /* Each registers its types and adds its functions to the table on top. */
 void lcsms_open_sign(lua_State *L);

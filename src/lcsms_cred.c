@@ -23,15 +23,19 @@ static struct credential *new_credential(lua_State *L)
     return lcsms_new_userdata(L, sizeof(struct credential), CREDENTIAL);
 }
 
-struct csms_cred *lcsms_opt_cred(lua_State *L, int arg)
+int lcsms_opt_cred(lua_State *L, int arg, struct csms_cred **cred,
+                   struct csms_err *err)
 {
     struct credential *self = NULL;
 
+    *cred = NULL;
     if (lua_isnoneornil(L, arg))
-        return NULL;
+        return 0;
     self = luaL_checkudata(L, arg, CREDENTIAL);
-    luaL_argcheck(L, self->cred, arg, "the credential is closed");
-    return self->cred;
+    if (!self->cred)
+        return csms_err_set(err, CSMS_CREDENTIALS, "the credential is closed");
+    *cred = self->cred;
+    return 0;
 }
 
 /* keys(ak, sk [, security_token]) -> credential | nil, err */

@@ -130,7 +130,8 @@ static int directory_append(lua_State *L)
 static const char **check_paths(lua_State *L, size_t count,
                                 struct csms_err *err)
 {
-    const char **paths = lua_newuserdata(L, (count + 1) * sizeof *paths);
+    const char **paths =
+        (const char **)lua_newuserdata(L, (count + 1) * sizeof *paths);
 
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, 2, (int)i + 1);
@@ -153,11 +154,11 @@ static int directory_sync(lua_State *L)
     struct csms_err err;
 
     luaL_checktype(L, 2, LUA_TTABLE);
-    dir = check_open(L, &err);
     count = lua_rawlen(L, 2);
-    if (dir)
-        paths = check_paths(L, count, &err);
-    return push_done(L, !paths || csms_dir_sync(dir, paths, count, &err), &err);
+    paths = check_paths(L, count, &err);
+    if (paths)
+        dir = check_open(L, &err);
+    return push_done(L, !dir || csms_dir_sync(dir, paths, count, &err), &err);
 }
 
 /* directory:rename(from, to) -> true | nil, err */
@@ -183,10 +184,10 @@ static int directory_read(lua_State *L)
     struct csms_buf *out = NULL;
     struct csms_err err;
 
-    if (check_both(L, &dir, &path, &err))
-        return lcsms_fail(L, &err);
+    lua_settop(L, 2);
     out = lcsms_new_buf(L, (size_t)max);
-    if (csms_file_read(dir, path, out, &err))
+    if (check_both(L, &dir, &path, &err) ||
+        csms_file_read(dir, path, out, &err))
         return lcsms_fail(L, &err);
     lcsms_push_span(L, csms_buf_view(out));
     csms_buf_free(out); /* Lua's collector does not see how large it is */
@@ -244,13 +245,14 @@ static int directory_entries(lua_State *L)
     const char *path = NULL;
     struct csms_err err;
 
-    if (lua_isnoneornil(L, 2))
+    lua_settop(L, 2);
+    entries = lcsms_new_userdata(L, sizeof *entries, ENTRIES);
+    if (lua_isnil(L, 2))
         dir = check_open(L, &err);
     else if (check_both(L, &dir, &path, &err))
         dir = NULL;
     if (!dir)
         return lcsms_fail(L, &err);
-    entries = lcsms_new_userdata(L, sizeof *entries, ENTRIES);
     if (csms_entries_list(dir, path, entries, &err))
         return lcsms_fail(L, &err);
     push_entries(L, entries);

@@ -102,15 +102,16 @@ static int channel_new(lua_State *L)
 static int channel_submit(lua_State *L)
 {
     struct csms_header headers[CSMS_SIGN_MAX_HEADERS];
-    struct channel *self = check_channel(L);
-    struct origin *origin = luaL_checkudata(L, 2, ORIGIN);
-    struct csms_cred *cred = lcsms_opt_cred(L, 3);
     struct csms_request request;
     struct transfer *transfer = NULL;
+    struct channel *self = NULL;
+    struct origin *origin = NULL;
+    struct csms_cred *cred = NULL;
     struct csms_err err;
 
-    luaL_argcheck(L, origin->origin, 2, "the origin is closed");
     luaL_checktype(L, 4, LUA_TTABLE);
+    lua_settop(L, 4);
+    transfer = lcsms_new_userdata(L, sizeof *transfer, TRANSFER);
     request.method = lcsms_field_string(L, 4, "method");
     request.target = lcsms_field_span(L, 4, "target");
     request.body = lcsms_field_span(L, 4, "body");
@@ -122,7 +123,11 @@ static int channel_submit(lua_State *L)
     request.header_count =
         lcsms_field_headers(L, 4, headers, CSMS_SIGN_MAX_HEADERS);
     luaL_argcheck(L, request.method, 4, "field 'method' expected");
-    transfer = lcsms_new_userdata(L, sizeof *transfer, TRANSFER);
+    self = check_channel(L);
+    origin = luaL_checkudata(L, 2, ORIGIN);
+    luaL_argcheck(L, origin->origin, 2, "the origin is closed");
+    if (lcsms_opt_cred(L, 3, &cred, &err))
+        return lcsms_fail(L, &err);
     transfer->transfer =
         csms_http_submit(self->channel, origin->origin, &request, cred, &err);
     return transfer->transfer ? 1 : lcsms_fail(L, &err);

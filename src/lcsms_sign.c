@@ -217,13 +217,17 @@ static int sign_signature(lua_State *L)
 static int sign_authorization(lua_State *L)
 {
     struct csms_sign_request request;
-    struct csms_cred *cred = lcsms_opt_cred(L, 2);
-    struct csms_buf *out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
+    struct csms_buf *out = NULL;
+    struct csms_cred *cred = NULL;
     struct csms_err err;
 
+    lua_settop(L, 2);
+    out = lcsms_new_buf(L, CSMS_SIGN_MAX_TEXT);
+    check_request(L, 1, &request);
+    if (lcsms_opt_cred(L, 2, &cred, &err))
+        return lcsms_fail(L, &err);
     luaL_argcheck(L, cred && !csms_cred_auth_token(cred), 2,
                   "a credential with keys expected");
-    check_request(L, 1, &request);
     return push_result(
         L, csms_cred_sign(cred, check_algorithm(L, 1), &request, out, &err),
         out, &err);

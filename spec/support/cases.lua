@@ -21,6 +21,13 @@ function M.client(emu, changes)
     return assert(csms.new(config))
 end
 
+--- Makes garbage whose finalizer calls fn, for the collector to find in the next call.
+function M.garbage(fn)
+    local newproxy = rawget(_G, "newproxy") -- LuaJIT's tables have no __gc
+    local proxy = newproxy and newproxy(true)
+    if proxy then getmetatable(proxy).__gc = fn else setmetatable({}, { __gc = fn }) end
+end
+
 --- The error of a call that must have failed with that kind.
 function M.failure(kind, result, err)
     if result ~= nil then error("no error, but a result of type " .. type(result), 2) end
