@@ -235,6 +235,27 @@ describe("the wake-up socket", function()
     end)
 end)
 
+describe("a channel", function()
+    it("is none where no descriptor is free, and none of it is left", function()
+        assert.equal("config\nchannel\n", (cases.run [[
+            local core = require "csms.core"
+            local held = {}
+            while true do
+                local file = io.open "/dev/null"
+                if not file then break end
+                held[#held + 1] = file
+            end
+            local channel, err = core.channel()
+            print(err.kind)
+            for _, file in ipairs(held) do file:close() end
+            channel = assert(core.channel())
+            assert(channel:start())
+            channel:close()
+            print "channel"
+        ]]))
+    end)
+end)
+
 -- Lua 5.4 has no fork, and the engine is the same for both.
 if jit then
     describe("a forked child", function()

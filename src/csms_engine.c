@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "csms_flood.h"
@@ -79,7 +78,7 @@ static void end_in_child(struct csms_transfer_list *list)
 
     while ((transfer = TAILQ_FIRST(list))) {
         TAILQ_REMOVE(list, transfer, link);
-        transfer->easy = NULL; /* it hangs in the parent's multi handle */
+        csms_transfer_forget(transfer);
         transfer->failed = true;
         csms_err_set(&transfer->err, CSMS_CANCELLED,
                      "the process forked while the call was in flight");
@@ -271,8 +270,6 @@ static size_t remove_cancelled(void)
     struct csms_transfer *transfer = NULL;
     struct csms_transfer *next = NULL;
 
-    if (!atomic_exchange(&engine.cancel_asked, false))
-        return 0;
     /* Only the driver takes from the active list, so no lock to walk it. */
     for (transfer = TAILQ_FIRST(&engine.active); transfer; transfer = next) {
         next = TAILQ_NEXT(transfer, link);
@@ -348,9 +345,13 @@ static size_t perform(void)
 {
     size_t count = 0;
     int running = 0;
+    /* Before the pending ones are taken: what is submitted and cancelled after
+     * that asks again. */
+    bool cancel = atomic_exchange(&engine.cancel_asked, false);
 
     add_pending();
-    count = remove_cancelled();
+    if (cancel)
+        count = remove_cancelled();
     csms_flood_enter();
     if (curl_multi_perform(engine.multi, &running) != CURLM_OK)
         count += fail_all();
@@ -407,6 +408,17 @@ static void forget_news(void)
     csms_engine_unlock();
 }
 
+/* Another thread may make one just now. */
+static bool has_engine(void)
+{
+    bool has = false;
+
+    csms_engine_lock();
+    has = engine.multi != NULL;
+    csms_engine_unlock();
+    return has;
+}
+
 static void drive_once(double timeout)
 {
     struct csms_sigpipe guard;
@@ -417,7 +429,7 @@ static void drive_once(double timeout)
         wait_for_thread(timeout);
         return;
     }
-    idle = !engine.multi;
+    idle = !has_engine();
     if (!idle) {
         csms_sigpipe_block(&guard);
         if (perform() == 0 && timeout > 0 && !has_news()) {
@@ -549,21 +561,30 @@ void csms_engine_release(void)
 
 /* ---- joining and leaving ---------------------------------------------- */
 
+/* Without free descriptors libcurl makes one that can never be woken. */
+static bool is_usable(CURLM *multi)
+{
+    return multi && curl_multi_wakeup(multi) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, MAX_CONNECTIONS) ==
+               CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+                             MAX_STREAMS) == CURLM_OK;
+}
+
 static int make_multi(struct csms_err *err)
 {
+    CURLM *multi = NULL;
+
     if (engine.multi)
         return 0;
-    engine.multi = curl_multi_init();
-    if (!engine.multi)
-        return csms_err_memory(err);
-    if (curl_multi_setopt(engine.multi, CURLMOPT_MAXCONNECTS,
-                          MAX_CONNECTIONS) != CURLM_OK ||
-        curl_multi_setopt(engine.multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
-                          MAX_STREAMS) != CURLM_OK) {
-        (void)curl_multi_cleanup(engine.multi);
-        engine.multi = NULL;
-        return csms_err_memory(err);
+    multi = curl_multi_init();
+    if (!is_usable(multi)) {
+        (void)curl_multi_cleanup(multi);
+        return csms_err_set(err, CSMS_CONFIG,
+                            "libcurl cannot start: has this process memory "
+                            "and descriptors left (ulimit -n)?");
     }
+    engine.multi = multi;
     return 0;
 }
 

@@ -52,7 +52,7 @@ struct csms_origin *csms_origin_new(const struct csms_origin_config *config,
 struct csms_origin *csms_origin_ref(struct csms_origin *origin);
 void csms_origin_unref(struct csms_origin *origin); /* accepts NULL */
 
-/* Seconds as libcurl's milliseconds, rounded up, at least 1; LONG_MAX caps. */
+/* Seconds as libcurl's milliseconds, rounded up, at least 1; INT_MAX caps. */
 long csms_milliseconds(double seconds);
 
 #endif

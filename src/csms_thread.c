@@ -74,7 +74,8 @@ int csms_thread_start(struct csms_channel *channel, struct csms_err *err)
     csms_thread_unlock();
     if (problem == 0)
         return 0;
-    csms_err_set(err, CSMS_CONFIG, "no thread for the network");
+    csms_err_set(err, CSMS_CONFIG,
+                 "no thread for the network: is there a limit (ulimit -u)?");
     csms_err_cause(err, strerror(problem));
     return -1;
 }
@@ -92,8 +93,10 @@ void csms_thread_stop(struct csms_channel *channel)
         return;
     csms_thread_lock();
     channel->threaded = false;
-    if (io.users > 0 && --io.users == 0) /* none after csms_thread_end() */
+    if (io.users == 1)
         end();
+    if (io.users > 0) /* none after csms_thread_end() */
+        io.users--;
     csms_thread_unlock();
 }
 

@@ -84,6 +84,17 @@ void csms_transfer_free(struct csms_transfer *transfer)
     OPENSSL_free(transfer);
 }
 
+void csms_transfer_forget(struct csms_transfer *transfer)
+{
+    transfer->easy = NULL;
+    transfer->parsed_url = NULL;
+    transfer->headers = NULL;
+    csms_buf_init(&transfer->request_body, 0);
+    csms_buf_init(&transfer->head, 0);
+    csms_buf_init(&transfer->body, 0);
+    transfer->answer = 0;
+}
+
 /* ---- what goes wrong -------------------------------------------------- */
 
 static void fail_timeout(struct csms_transfer *transfer)

@@ -66,6 +66,10 @@ void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code);
 /* Ends it without an answer; as above. */
 void csms_transfer_abort(struct csms_transfer *transfer);
 
+/* In a forked child: leaks what the driver may have been in the middle of
+ * changing or freeing, and libcurl's handle, which hangs in the parent's. */
+void csms_transfer_forget(struct csms_transfer *transfer);
+
 /* Wipes and frees; accepts NULL. */
 void csms_transfer_free(struct csms_transfer *transfer);
 
