@@ -15,13 +15,13 @@ struct csms_channel *csms_channel_new(struct csms_err *err)
     if (csms_engine_init_process(err))
         return NULL;
     channel = OPENSSL_zalloc(sizeof *channel);
-    if (!channel) {
+    if (!channel || csms_wake_init(&channel->wake)) {
+        OPENSSL_free(channel);
         csms_err_memory(err);
         return NULL;
     }
     atomic_init(&channel->refs, 1);
     TAILQ_INIT(&channel->finished);
-    csms_wake_init(&channel->wake);
     if (csms_engine_join(channel, err)) {
         csms_channel_unref(channel);
         return NULL;

@@ -10,13 +10,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-void csms_wake_init(struct csms_wake *wake)
+int csms_wake_init(struct csms_wake *wake)
 {
-    (void)pthread_mutex_init(&wake->lock, NULL); /* it cannot fail on Linux */
     wake->writer = -1;
     wake->reader = -1;
     wake->listener = -1;
     wake->dir[0] = '\0';
+    return pthread_mutex_init(&wake->lock, NULL);
 }
 
 static void close_fd(int *fd)

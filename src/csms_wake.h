@@ -24,7 +24,8 @@ struct csms_wake {
     char dir[96];         /* private folder of the socket path; empty: none */
 };
 
-void csms_wake_init(struct csms_wake *wake);
+/* Returns 0, or an error number. */
+int csms_wake_init(struct csms_wake *wake);
 
 /* Closes it, and ends the lock too. */
 void csms_wake_end(struct csms_wake *wake);
