@@ -23,7 +23,7 @@ http {
     scgi_temp_path @DIR@/tmp;
     client_max_body_size 12m;
     client_body_buffer_size 1m;
-    large_client_header_buffers 8 32k;
+    large_client_header_buffers 4 32k;
     http2_max_concurrent_streams @STREAMS@;
     keepalive_requests @KEEPALIVE@;
     keepalive_timeout 600s;
@@ -41,9 +41,12 @@ local SERVER = [[
     server {
         listen 127.0.0.1:@PORT@@OPTIONS@;
 @TLS@
-        error_page 400 413 414 494 @rejected;
+        error_page 400 413 414 /rejected;
+        error_page 494 =494 /rejected;
         location / { content_by_lua_block { require("spec.emulator.worker").@SERVE@() } }
-        location @rejected {
+        location = /rejected {
+            internal;
+            client_max_body_size 0;
             content_by_lua_block { require("spec.emulator.worker").gateway.rejected() }
         }
     }

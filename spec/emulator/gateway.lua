@@ -154,17 +154,16 @@ function gateway.serve_metadata()
 end
 
 local REJECTED = {
-    [400] = { 400, "Bad request" },
-    [413] = { 413, "Request entity too large" },
-    [414] = { 414, "Request URI too large" },
-    [494] = { 400, "Request header too large" },
+    [400] = "Bad request",
+    [413] = "Request entity too large",
+    [414] = "Request URI too large",
+    [494] = "Request header too large",
 }
 
 -- What nginx itself refuses, in the gateway's words.
 function gateway.rejected()
     ngx.ctx.request_id = crypto.random_hex(16)
-    local facts = REJECTED[ngx.status] or REJECTED[400]
-    local answer = answers.gateway(facts[1], "0201", facts[2])
+    local answer = answers.gateway(ngx.status, "0201", REJECTED[ngx.status])
     answer.headers["X-Request-Id"] = ngx.ctx.request_id
     return writer.send(answer)
 end
