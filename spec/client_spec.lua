@@ -98,6 +98,20 @@ describe("backup", function()
             { request.method, request.path, request.auth })
         assert.equal("0", request.headers["content-length"])
         assert.equal(emu.project, request.headers["x-project-id"])
+        assert.same({ "content-type", "host", "x-project-id", "x-sdk-date" }, request.signed)
+    end)
+
+    it("is signed with the time of UTC, wherever the machine is", function()
+        local chunk = ([[
+            local csms = require "csms"
+            local made = csms.new { endpoint = %q, ca_file = %q, project = %q, retry = false,
+                credentials = csms.credentials.static { ak = %q, sk = %q } }
+            local blob, err = made:backup(nil, "secret-0001")
+            print(os.date("%%H") == os.date("!%%H"), blob and "served" or err)
+        ]]):format(emu.endpoint, emu.ca_file, emu.project, emu.ak, emu.sk)
+        for _, zone in ipairs { "EAST-8", "WEST+9" } do
+            assert.equal("false\tserved\n", (cases.run(chunk, { TZ = zone })))
+        end
     end)
 
     it("uses the config's project where none is passed", function()
@@ -377,6 +391,14 @@ describe("list", function()
             emu:fault { operation = "list", body = body }
             local err = failure("protocol", cases.client(emu):list())
             assert.is_false(err.retryable)
+        end
+    end)
+
+    it("fails where an item of the list has no name", function()
+        for _, item in ipairs { "{}", [[{"name":5}]], [[{"name":null}]], [[{"name":["a"]}]] } do
+            emu:fault { operation = "list",
+                body = [[{"secrets":[{"name":"a"},]] .. item .. "]}" }
+            failure("protocol", cases.client(emu):list())
         end
     end)
 

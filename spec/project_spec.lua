@@ -30,6 +30,7 @@ local function client_with(changes, events)
     local made = assert(client.new(config))
     made.config.project = config.project -- and not this process's environment's
     made.config.region = config.region
+    if not config.iam_endpoint then made.iam = nil end
     return made
 end
 
@@ -58,9 +59,25 @@ describe("the look-up of a project", function()
     end)
 
     it("is signed plainly whatever signs the calls", function()
-        local made = client_with { signing = "V11-HMAC-SHA256", signing_service = "csms" }
-        assert.is_string(made:backup(nil, "secret-0001"))
-        assert.equal(1, looked_up())
+        local keys = csms.credentials.static { ak = emu.ak, sk = emu.sk }
+        -- Whose IAM endpoint it is makes no difference: the config's, or the credentials'.
+        local provider = {
+            iam_endpoint = emu.iam_endpoint,
+            get = function(_, refused) return keys:get(refused) end,
+        }
+        for _, signing in ipairs { "V11-HMAC-SHA256", "SDK-HMAC-SM3" } do
+            for _, made in ipairs {
+                client_with { signing = signing, signing_service = "csms" },
+                client_with { signing = signing, signing_service = "csms", iam_endpoint = false,
+                    credentials = provider },
+            } do
+                emu:clear_requests()
+                assert.is_string(made:backup(nil, "secret-0001"))
+                assert.same({ "SDK-HMAC-SHA256", signing },
+                    { emu:requests("iam_projects")[1].algorithm,
+                        emu:requests("backup")[1].algorithm })
+            end
+        end
     end)
 
     it("uses a token where there is one", function()

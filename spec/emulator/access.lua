@@ -145,7 +145,8 @@ end
 local function check_signature(authorization, request)
     local parsed = type(authorization) == "string" and signature.parse(authorization)
     if not parsed then return nil, answers.unauthorized("0301", "authorization is malformed") end
-    local identity = { kind = "signature", access_key = parsed.ak, algorithm = parsed.algorithm }
+    local identity = { kind = "signature", access_key = parsed.ak, algorithm = parsed.algorithm,
+        signed = parsed.signed }
     local key = keys[parsed.ak]
     if not key then
         local detail = "Get secretKey failed,ak:" .. parsed.ak .. ",err:ak not exist"

@@ -87,6 +87,7 @@ local function check_access(request, entry)
     local identity, refused, asker = access.authenticate(request)
     asker = identity or asker
     entry.auth, entry.access_key = asker.kind, asker.access_key
+    entry.algorithm, entry.signed = asker.algorithm, asker.signed
     if refused then return refused end
     if request.route.access == "project" then return check_project(request, identity) end
     return nil
