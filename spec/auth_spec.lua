@@ -266,6 +266,13 @@ describe("a bad signature", function()
         assert.equal(2, #world.requests)
     end)
 
+    it("of permanent keys is no reason to ask for others", function()
+        local provider = provider_of(keys "bad", keys "good")
+        local world, client = world_of(service_for(BAD_SIGNATURE, provider.list[2]), provider)
+        failure("auth", backup(client))
+        assert.same({ 1, 0 }, { #world.requests, provider.renewals })
+    end)
+
     it("holds back only the credential that it was made with", function()
         local bad, good = keys "bad", keys "good"
         local current = bad
@@ -420,6 +427,21 @@ describe("a batch", function()
         end
         assert.equal(16, world.peak)
     end)
+
+    for _, answer in ipairs {
+        refuse(403, "KMS.0306"), refuse(403, "APIG.0802"), refuse(400, "CSMS.0002"),
+        refuse(409, "X"),
+    } do
+        it("takes a refusal of status " .. answer.status .. " for an answer that authenticated: "
+            .. answer.body, function()
+            local world, client = world_of(function(request)
+                return request.operation == "show" and answer or slow(request)
+            end)
+            assert.is_nil((client:show(nil, "name")))
+            assert.equal(40, assert(client:backup_many(nil, simulation.names(40))).ok)
+            assert.equal(17, submitted_before(world, world.requests[1].at + 0.5))
+        end)
+    end
 
     it("needs no such request after a call that was answered", function()
         local world, client = world_of(slow)

@@ -161,6 +161,10 @@ describe("inspect", function()
 
     it("names every part with a wrong length", function()
         assert.matches("the encrypted key has 255 bytes", problems_of(made(340, 22, 43, 22)))
+        for _, key in ipairs { 171, 256 } do -- of RSA-1024 and RSA-1536, which no JWE may have
+            assert.matches("the encrypted key has %d+ bytes, not those of an RSA key",
+                problems_of(made(key, 22, 43, 22)))
+        end
         assert.matches("the iv has 15 bytes, not 16", problems_of(made(342, 20, 43, 22)))
         assert.matches("the ciphertext has 33 bytes", problems_of(made(342, 22, 44, 22)))
         assert.matches("the tag has 15 bytes, not 16", problems_of(made(342, 22, 43, 20)))

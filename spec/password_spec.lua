@@ -7,6 +7,7 @@ local csms = require "csms"
 local emulator = require "spec.support.emulator"
 local json = require "cjson"
 local runtime = require "csms.runtime"
+local simulation = require "spec.support.simulation"
 
 local failure = cases.failure
 local new = require("csms.credentials.password").new
@@ -151,6 +152,20 @@ describe("password fails", function()
             assert.matches("domain (the account), user and password", err.message, 1, true)
         end
         assert.equal(3, asked()) -- none of them twice: IAM locks users
+    end)
+
+    it("where IAM refused the user within the last minute, and does not ask again", function()
+        local world = simulation.new(function() return { status = 401 } end)
+        local context = context_of { runtime = world.runtime }
+        local source = provider { password = PASSWORD }
+        broken(source, context)
+        world.runtime:sleep(59)
+        local err = broken(source, context)
+        assert.matches("refused the user less than 60 s ago", err.message, 1, true)
+        assert.equal(1, #world.requests)
+        world.runtime:sleep(1.1)
+        broken(source, context)
+        assert.equal(2, #world.requests)
     end)
 
     it("where there is no such project", function()

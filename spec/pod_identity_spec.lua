@@ -5,6 +5,7 @@ local core = require "csms.core"
 local emulator = require "spec.support.emulator"
 local json = require "cjson"
 local runtime = require "csms.runtime"
+local simulation = require "spec.support.simulation"
 
 local failure = cases.failure
 local new = require("csms.credentials.pod_identity").new
@@ -263,6 +264,12 @@ describe("pod identity fails, and stops a chain,", function()
     it("where the connection is closed", function()
         emu:fault { operation = "pod_identity", close = "connection", times = 0 }
         broken(working())
+    end)
+
+    it("where no answer comes within 5 s", function()
+        local world = simulation.new(function() return { status = 200, delay = 60 } end)
+        broken(working(), { runtime = world.runtime, emit = function() end })
+        assert.equal(5, world:elapsed())
     end)
 
     it("where no answer comes in time", function()

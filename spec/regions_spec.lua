@@ -72,7 +72,8 @@ describe("the endpoint of a region", function()
     end)
 
     it("is an error that names the keys to set where a region is not known", function()
-        for _, region in ipairs { "cn-north-5", "eu-west-101", "x", "cn-north" } do
+        -- eu-west-0 has an IAM of its own, but no CSMS.
+        for _, region in ipairs { "cn-north-5", "eu-west-0", "eu-west-101", "x", "cn-north" } do
             local err = failure("config", regions.endpoint(region, nothing))
             for _, key in ipairs { "'" .. region .. "'", "`endpoint`", "CSMS_ENDPOINT",
                 (regions.variable(region)), "`iam_endpoint`", "HUAWEICLOUD_SDK_IAM_ENDPOINT" } do
