@@ -52,17 +52,20 @@ local function mac(key, text)
     return hmac.new(key, "sha256"):final(text)
 end
 
--- Headers of a signed request; o: {method, path, query, body, date, ak, sk, extra headers}
+-- Headers of a signed request; o: {method, path, query, body, date, ak, sk, extra headers, unsigned
+-- (a set of names), payload (in place of the body's hash)}
 local function signed(emu, o)
     local headers = { ["x-sdk-date"] = o.date or now() }
     for name, value in pairs(o.extra or {}) do headers[name] = value end
     local names = {}
-    for name in pairs(headers) do names[#names + 1] = name end
+    for name in pairs(headers) do
+        if not (o.unsigned or {})[name] then names[#names + 1] = name end
+    end
     table.sort(names)
     local lines = {}
     for i, name in ipairs(names) do lines[i] = name .. ":" .. headers[name] .. "\n" end
     local canonical = table.concat({ o.method, o.path .. "/", o.query or "", table.concat(lines),
-        table.concat(names, ";"), sha256(o.body or "") }, "\n")
+        table.concat(names, ";"), o.payload or sha256(o.body or "") }, "\n")
     local text = "SDK-HMAC-SHA256\n" .. headers["x-sdk-date"] .. "\n" .. sha256(canonical)
     headers.authorization = "SDK-HMAC-SHA256 Access=" .. (o.ak or emu.ak) .. ", SignedHeaders="
         .. table.concat(names, ";") .. ", Signature=" .. hex(mac(o.sk or emu.sk, text))
@@ -221,13 +224,15 @@ describe("emulator", function()
             assert.equal(200, answer.status)
             assert.equal("päß", emu:secret("made").versions[1].secret_string)
             local entry = emu:requests("create")[1]
-            assert.same({ "signature", emu.ak }, { entry.auth, entry.access_key })
+            assert.same({ "signature", emu.ak, "SDK-HMAC-SHA256" },
+                { entry.auth, entry.access_key, entry.algorithm })
+            assert.same({ "content-type", "x-sdk-date" }, entry.signed)
         end)
 
-        it("takes V11-HMAC-SHA256 of its own region only", function()
-            local function v11(region)
+        it("takes V11-HMAC-SHA256 of its own region and of the date only", function()
+            local function v11(region, day)
                 local date = now()
-                local info = date:sub(1, 8) .. "/" .. region .. "/csms"
+                local info = (day or date:sub(1, 8)) .. "/" .. region .. "/csms"
                 local canonical = "GET\n" .. path() .. "/\n\nx-sdk-date:" .. date
                     .. "\n\nx-sdk-date\n" .. sha256("")
                 local text = "V11-HMAC-SHA256\n" .. date .. "\n" .. info .. "\n"
@@ -241,6 +246,9 @@ describe("emulator", function()
             end
             assert.equal(200, v11(emu.region).status)
             assert.equal(401, v11("eu-west-101").status)
+            local yesterday = now(-24 * 3600):sub(1, 8)
+            assert.equal(401, v11(emu.region, yesterday).status)
+            assert.equal("V11-HMAC-SHA256", emu:requests("list")[1].algorithm)
         end)
 
         it("takes SDK-HMAC-SM3", function()
@@ -276,15 +284,45 @@ describe("emulator", function()
                 headers = headers, body = "x" }).status)
         end)
 
-        it("names an unknown key, and wants sent headers signed", function()
+        it("compares the body with the hash that a header states", function()
+            local function stated(payload)
+                return signed_call({ payload = payload,
+                    extra = { ["x-sdk-content-sha256"] = payload } }).status
+            end
+            assert.equal(200, stated(sha256("")))
+            assert.equal(200, stated("UNSIGNED-PAYLOAD"))
+            assert.equal(401, stated(sha256("another")))
+        end)
+
+        it("wants its own headers signed, and signed ones sent", function()
+            local function unsigned(name, value)
+                local answer = signed_call({ unsigned = { [name] = true },
+                    extra = { [name] = value, ["x-odd"] = "1" } })
+                assert.equal(401, answer.status)
+                assert.matches("header not signed: " .. name, answer.json.error_msg, 1, true)
+            end
+            unsigned("x-sdk-date", now())
+            unsigned("x-project-id", emu.project)
+            unsigned("x-domain-id", emu.domain_id)
+            unsigned("x-security-token", "a")
+            local headers = signed(emu, { method = "GET", path = path(),
+                extra = { ["x-odd"] = "" } })
+            headers["x-odd"] = nil
+            local answer = curl(emu, { path = path(), headers = headers })
+            assert.equal(401, answer.status)
+            assert.matches("signed header not sent: x-odd", answer.json.error_msg, 1, true)
+        end)
+
+        it("wants X-Project-Id to be the path's", function()
+            assert.equal(200, signed_call({ extra = { ["x-project-id"] = emu.project } }).status)
+            local answer = signed_call({ extra = { ["x-project-id"] = ("0"):rep(32) } })
+            assert.same({ 403, "APIG.0310" }, { answer.status, answer.json.error_code })
+        end)
+
+        it("names an unknown key", function()
             local answer = signed_call({ ak = "NOBODY" })
             assert.matches("Get secretKey failed,ak:NOBODY,err:ak not exist",
                 answer.json.error_msg, 1, true)
-            local headers = signed(emu, { method = "GET", path = path() })
-            headers["X-Project-Id"] = emu.project
-            answer = curl(emu, { path = path(), headers = headers })
-            assert.equal(401, answer.status)
-            assert.matches("not signed: x-project-id", answer.json.error_msg, 1, true)
             assert.equal(401, curl(emu, { path = path() }).status)
         end)
 
@@ -485,6 +523,8 @@ describe("emulator", function()
             assert.equal("{", answer.body:sub(1, 1))
             assert.matches('"secrets":[]', answer.body, 1, true)
             assert.equal(400, call("GET", "", { query = "limit=1001" }).status)
+            answer = call("GET", "", { query = "marker=secret-0119" })
+            assert.same({ 400, "CSMS.0002" }, { answer.status, answer.json.error_code })
         end)
 
         it("has page quirks", function()
@@ -543,6 +583,52 @@ describe("emulator", function()
             assert.equal("CSMS.0004", answer.json.error_code)
         end)
 
+        it("has the documents' limits for what a secret and a version hold", function()
+            local count = 0
+            local function create(rest)
+                count = count + 1
+                return call("POST", "", { body = '{"name":"n-' .. count .. '",' .. rest .. "}" })
+            end
+            local function version(rest)
+                return call("POST", "/secret-0001/versions", { body = "{" .. rest .. "}" })
+            end
+            local function text(name, size)
+                return '"' .. name .. '":"' .. ("A"):rep(size) .. '"'
+            end
+            local K32, value = 32 * 1024, '"secret_string":"x",'
+            for _, make in ipairs({ create, version }) do
+                for right, wrong in pairs({
+                    [text("secret_string", K32)] = text("secret_string", K32 + 1),
+                    [text("secret_binary", K32)] = text("secret_binary", K32 + 4),
+                    ['"secret_binary":"eA=="'] = '"secret_binary":"eA"',
+                    ['"secret_binary":"+/A="'] = '"secret_binary":"-_A="',
+                }) do
+                    assert.equal(200, make(right).status)
+                    assert.equal("CSMS.0002", make(wrong).json.error_code)
+                end
+            end
+            for right, wrong in pairs({
+                [text("description", 2048)] = text("description", 2049),
+                [text("rotation_config", 1024)] = text("rotation_config", 1025),
+                ['"auto_rotation":true,"rotation_period":"6h"'] = '"auto_rotation":true',
+                ['"rotation_period":"365d"'] = '"rotation_period":"8761h"',
+                ['"rotation_period":"360m"'] = '"rotation_period":"21599s"',
+                ['"event_subscriptions":["a"]'] = '"event_subscriptions":["a","b"]',
+            }) do
+                assert.equal(200, create(value .. right).status)
+                assert.equal("CSMS.0002", create(value .. wrong).json.error_code)
+            end
+            local twelve = ('"s",'):rep(11) .. '"s"'
+            for right, wrong in pairs({
+                [twelve] = twelve .. ',"s"', ['"SYSCURRENT"'] = "", ['"a_-9"'] = '"a.b"',
+                ['"' .. ("s"):rep(64) .. '"'] = '"' .. ("s"):rep(65) .. '"',
+            }) do
+                local stages = value .. '"version_stages":['
+                assert.equal(200, version(stages .. right .. "]").status)
+                assert.equal("CSMS.0002", version(stages .. wrong .. "]").json.error_code)
+            end
+        end)
+
         it("backs up in the service's format, fresh each time", function()
             local first = backup("secret-0002").json.secret_blob
             local second = backup("secret-0002").json.secret_blob
@@ -594,12 +680,12 @@ describe("emulator", function()
     end)
 
     describe("iam", function()
-        local function ask(scope, password)
+        local function ask(scope, password, kind)
             local body = { auth = { identity = { methods = { "password" }, password = { user = {
                 name = emu.user, password = password or emu.password,
                 domain = { name = emu.domain } } } }, scope = scope } }
             return curl(emu, { method = "POST", path = "/v3/auth/tokens", body = cjson.encode(body),
-                headers = { ["Content-Type"] = "application/json;charset=utf8" } })
+                headers = { ["Content-Type"] = kind or "application/json;charset=utf8" } })
         end
 
         it("gives tokens for a password", function()
@@ -624,17 +710,20 @@ describe("emulator", function()
             assert.equal(401, answer.status)
             assert.equal("Unauthorized", answer.json.error.title)
             assert.equal(401, ask({ project = { id = "nowhere" } }).status)
+            assert.equal(400, ask({ project = { id = emu.project } }, nil, "text/plain").status)
         end)
 
         it("finds a region's projects: one, none, several", function()
-            local function ids()
-                local answer = signed_call({ path = "/v3/projects", query = "name=" .. emu.region })
+            local function ids(region)
+                local answer = signed_call({ path = "/v3/projects",
+                    query = "name=" .. (region or emu.region) })
                 assert.equal(200, answer.status)
                 local list = {}
                 for i, project in ipairs(answer.json.projects) do list[i] = project.id end
                 return list
             end
             assert.same({ emu.project }, ids())
+            assert.same({}, ids("eu-west-101"))
             emu:set({ iam_projects = { "p1", "p2" } })
             assert.same({ "p1", "p2" }, ids())
             emu:set({ iam_projects = {} })
@@ -668,6 +757,19 @@ describe("emulator", function()
             assert.equal(2, emu:counters().issued.temporary_keys)
         end)
 
+        it("gives tokens for at most six hours, and knows when they end", function()
+            local function token(seconds)
+                return ask("PUT", TOKEN, { ["X-Metadata-Token-Ttl-Seconds"] = seconds })
+            end
+            assert.equal(200, token("21600").status)
+            assert.equal(400, token("21601").status)
+            assert.equal(400, token("0").status)
+            local header = { ["X-Metadata-Token"] = token("21600").body }
+            assert.equal(200, ask("GET", KEYS, header).status)
+            emu:set({ clock_offset = 21601 })
+            assert.equal(401, ask("GET", KEYS, header).status)
+        end)
+
         it("can be of version 1, or without an agency", function()
             emu:set({ metadata_version = 1, metadata_v1_status = 405 })
             assert.equal(405, ask("PUT", TOKEN, { ["X-Metadata-Token-Ttl-Seconds"] = "9" }).status)
@@ -679,12 +781,15 @@ describe("emulator", function()
         end)
 
         it("serves pods", function()
-            local function pod(token)
+            local function pod(token, body)
                 return curl(emu, { endpoint = emu.pod_identity_uri, path = "", method = "POST",
-                    body = "{}", headers = { Authorization = token } })
+                    body = body or "{}", headers = { Authorization = token } })
             end
             assert.equal(emu.pod_identity_token, read(emu.pod_identity_token_file))
             assert.equal(401, pod("other").status)
+            for _, body in ipairs({ "", "{", "[]", "null" }) do
+                assert.equal(400, pod(emu.pod_identity_token, body).status)
+            end
             assert.is_string(pod(emu.pod_identity_token).json.credential.securitytoken)
             emu:set({ pod_identity_form = "aliases" })
             assert.is_string(pod(emu.pod_identity_token).json.credential.secretAccessKey)

@@ -9,6 +9,7 @@ local csms = {}
 
 local DEFAULT_LIMIT, MAX_LIMIT = 50, 1000
 local MAX_VALUE = 32 * 1024
+local MAX_STAGES = 12
 
 local function refuse(code, message, status)
     return answers.error(status or 400, "CSMS." .. code, message)
@@ -19,8 +20,7 @@ local function not_found(name)
 end
 
 local function read_json(request)
-    local kind = request.headers["content-type"]
-    if type(kind) ~= "string" or not kind:lower():find("^application/json") then
+    if not json.is_declared(request) then
         return nil, refuse("0004", "the Content-Type of the body must be application/json")
     end
     local body = json.decode(request.body)
@@ -47,6 +47,55 @@ local function value_of(body)
     local value = text or binary
     if type(value) ~= "string" or #value > MAX_VALUE then
         return refuse("0002", "the value must be a string of at most 32K")
+    end
+    if binary and (#binary % 4 > 0 or not binary:find("^[%w+/]*=?=?$")) then
+        return refuse("0002", "secret_binary must be base64")
+    end
+    return nil
+end
+
+local function text_of_at_most(bytes)
+    return function(value) return type(value) == "string" and #value <= bytes end
+end
+
+local UNITS = { d = 24, h = 1, m = 1 / 60, s = 1 / 3600 } -- in hours
+
+local function is_period(value)
+    local count, unit = tostring(value):match("^(%d+)([dhms])$")
+    local hours = count and count * UNITS[unit]
+    return hours ~= nil and hours >= 6 and hours <= 8760
+end
+
+local function are_stages(value)
+    if type(value) ~= "table" or #value < 1 or #value > MAX_STAGES then return false end
+    for _, stage in ipairs(value) do
+        if type(stage) ~= "string" or #stage > 64 or not stage:find("^[%w_-]+$") then
+            return false
+        end
+    end
+    return true
+end
+
+-- The optional fields of bodies that have a limit: what each must be.
+local FIELDS = {
+    { "description", text_of_at_most(2048), "a string of at most 2048 bytes" },
+    { "rotation_config", text_of_at_most(1024), "a string of at most 1024 characters" },
+    { "rotation_period", is_period, "an integer with d, h, m or s, from 6h to 8760h" },
+    { "event_subscriptions", function(value) return type(value) == "table" and #value <= 1 end,
+        "an array of at most 1" },
+    { "version_stages", are_stages, "an array of 1 to 12 names of 1 to 64 characters" },
+}
+
+-- nil, or the refusal
+local function check_fields(body)
+    for _, field in ipairs(FIELDS) do
+        local name, fits, what = field[1], field[2], field[3]
+        if body[name] ~= nil and not fits(body[name]) then
+            return refuse("0002", name .. " must be " .. what)
+        end
+    end
+    if body.auto_rotation == true and body.rotation_period == nil then
+        return refuse("0002", "auto_rotation needs a rotation_period")
     end
     return nil
 end
@@ -82,6 +131,9 @@ local function last_page(project, limit)
 end
 
 function csms.list(request)
+    if request.args.marker and not request.args.limit then
+        return refuse("0002", "marker and limit must be used together")
+    end
     local asked, refused = limit_of(request)
     if refused then return refused end
     local limit = clamp(asked)
@@ -110,7 +162,7 @@ function csms.create(request)
     if type(name) ~= "string" or not name:find("^[%w_-]+$") or #name > 64 then
         return refuse("0002", "name must fit ^[a-zA-Z0-9_-]{1,64}$")
     end
-    refused = value_of(body)
+    refused = value_of(body) or check_fields(body)
     if refused then return refused end
     -- The code for a name that is taken is in no document; this one is made up.
     if secrets.get(request.project, name) then return refuse("0110", "the name is taken") end
@@ -153,7 +205,7 @@ function csms.create_version(request)
     if not body then return refused end
     local secret = secrets.get(request.project, request.name)
     if not secret then return not_found(request.name) end
-    refused = unusable(secret) or value_of(body)
+    refused = unusable(secret) or value_of(body) or check_fields(body)
     if refused then return refused end
     secret = secrets.own(request.project, request.name)
     local version = secrets.add_version(secret, body)

@@ -82,7 +82,7 @@ local function token_body(project, expires)
 end
 
 function iam.token(request)
-    local body = json.decode(request.body)
+    local body = json.is_declared(request) and json.decode(request.body)
     local auth = dig(body, "auth")
     if type(dig(auth, "identity")) ~= "table" then
         return refuse(400, "The request body is invalid")

@@ -71,4 +71,10 @@ function json.decode(text)
     return tidy((cjson.decode(text)))
 end
 
+-- Whether a request says that its body is JSON.
+function json.is_declared(request)
+    local kind = request.headers["content-type"]
+    return type(kind) == "string" and kind:lower():find("^application/json") ~= nil
+end
+
 return json

@@ -2,6 +2,7 @@
 local access = require "spec.emulator.access"
 local answers = require "spec.emulator.answers"
 local crypto = require "spec.emulator.crypto"
+local json = require "spec.emulator.json"
 local state = require "spec.emulator.state"
 local times = require "spec.emulator.times"
 
@@ -62,6 +63,9 @@ end
 function metadata.pod_identity(request)
     if request.headers["authorization"] ~= state.config.pod_identity_token then
         return text(401, "Unauthorized")
+    end
+    if not request.body:find("^%s*{") or not json.decode(request.body) then
+        return text(400, "the body is not a JSON object")
     end
     return answers.json(200, keys_body(state.settings.pod_identity_form == "aliases"))
 end
