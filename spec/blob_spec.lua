@@ -154,6 +154,11 @@ describe("inspect", function()
         assert.is_false((pcall(csms.inspect)))
     end)
 
+    it("looks for the header after the marker only", function()
+        local found = assert(csms.inspect("eyJ" .. made(342, 22, 43, 22)))
+        assert.same({}, found.problems)
+    end)
+
     it("takes a blob with the right lengths for complete", function()
         assert.is_true(assert(csms.inspect(made(342, 22, 43, 22))).complete)
         assert.is_true(assert(csms.inspect(made(512, 22, 64, 22))).complete)

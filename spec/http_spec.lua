@@ -4,6 +4,7 @@ local csms = require "csms"
 local cases = require "spec.support.cases"
 local core = require "csms.core"
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 
 local failure = cases.failure
 local MIB = 1024 * 1024
@@ -545,6 +546,17 @@ describe("a header", function()
         assert.equal("nightly/1.0 (host 5)", requests[1].headers["user-agent"])
         assert.matches("^csms/" .. csms._VERSION:gsub("%p", "%%%0") .. " ",
             requests[2].headers["user-agent"])
+    end)
+
+    it("holds nothing of a .netrc", function()
+        emu:set { log_headers = true }
+        local folder = files.temporary()
+        files.write(folder .. "/.netrc", "default login somebody password something\n")
+        local output = cases.run(with_client [[print(type(client:backup(nil, "secret-0001")))]],
+            { HOME = folder })
+        files.remove(folder)
+        assert.equal("string\n", output)
+        assert.is_nil(emu:requests()[1].headers.authorization)
     end)
 
     it("asks for no 100 Continue, however large the body is", function()
