@@ -201,6 +201,16 @@ describe("csms backup --stdout and inspect", function()
         assert.equal(1, summary.failed)
     end)
 
+    it("reads no more of a file than a blob can be long", function()
+        for _, args in ipairs { { "inspect", "/dev/zero" }, { "restore", "/dev/zero" } } do
+            local result = assert_exit(7, csms(args))
+            assert.matches("/dev/zero is no blob: it is longer than 16 MiB", result.err, 1, true)
+        end
+        assert.matches("cannot read /tmp: Is a directory",
+            assert_exit(7, csms { "inspect", "/tmp" }).err, 1, true)
+        assert_exit(8, csms({ "inspect", "-" }, { stdin = "" }))
+    end)
+
     it("does not send a blob that is cut, unless it is forced to", function()
         local blob = csms({ "backup", "secret-0003", "--stdout" }).out:sub(1, 700)
         emu:clear_requests()
@@ -242,13 +252,20 @@ describe("an exit code", function()
 
     it("is 1 for a mistake in csms, which is one line and what to do with it", function()
         local folder = cli.folder()
-        os.execute(("mkdir -p %s/csms/cli; echo 'error {}' > %s/csms/cli/list.lua")
-            :format(folder, folder))
-        local result = assert_exit(1, csms({ "list" },
-            { env = { LUA_PATH = folder .. "/?.lua;" .. os.getenv "LUA_PATH" } }))
+        for code, message in pairs {
+            ["error {}"] = "table: [^\n]*",
+            ["local x = [[x]] while true do x = x .. x end"] = "not enough memory",
+        } do
+            os.execute(("mkdir -p %s/csms/cli; echo '%s' > %s/csms/cli/list.lua")
+                :format(folder, code, folder))
+            local env = { LUA_PATH = folder .. "/?.lua;" .. os.getenv "LUA_PATH" }
+            local pipe = io.popen(("ulimit -v 600000; %s 2>&1; echo $?")
+                :format(cli.command({ "list" }, env)))
+            assert.matches("^csms: internal error: " .. message
+                .. "\ncsms: [^\n]* report this[^\n]*\n1\n$", pipe:read "*a")
+            pipe:close()
+        end
         cli.remove(folder)
-        assert.matches("^csms: internal error: [^\n]*\ncsms: [^\n]* report this[^\n]*\n$",
-            result.err)
     end)
 
     it("is 1 where stdout cannot be written to", function()

@@ -41,6 +41,11 @@ local function on_error(problem)
         .. "`csms --version` says\n" }
 end
 
-local good, result = xpcall(run, on_error, arg)
-if not good and result.text then io.stderr:write(result.text) end
-os.exit(good and result or result.exit, true)
+-- No message handler: Lua calls none for "not enough memory".
+local good, result = pcall(run, arg)
+if not good then
+    local ended = on_error(result)
+    if ended.text then io.stderr:write(ended.text) end
+    result = ended.exit
+end
+os.exit(result, true)
