@@ -295,8 +295,8 @@ describe("backup_all", function()
     local MATCHES = {
         { "*", "a.b a1 ab app-prod app-test b [x]" }, { "a*", "a.b a1 ab app-prod app-test" },
         { "a?", "a1 ab" }, { "*b", "a.b ab b" }, { "a.b", "a.b" }, { "a", "" },
-        { "app-*", "app-prod app-test" }, { "*-prod", "app-prod" }, { "%a*", "" },
-        { "[x]", "[x]" }, { "[ab]*", "" }, { "", "" }, { "??", "a1 ab" },
+        { "app-*", "app-prod app-test" }, { "*-prod", "app-prod" },
+        { "??", "a1 ab" },
         { { "b", "app-p*" }, "app-prod b" }, { { "a*", "ab" }, "a.b a1 ab app-prod app-test" },
         { {}, "" },
     }
@@ -319,6 +319,19 @@ describe("backup_all", function()
         for _, match in ipairs { { "a*", nil, "b*" }, { x = "a*" }, { "a*", 5 } } do
             local err = failure("config", client:backup_all(nil, { match = match }))
             assert.matches("a list of globs without a hole", err.message, 1, true)
+        end
+        assert.equal(0, #world.requests)
+    end)
+
+    it("refuses a glob that no name can match", function()
+        local world, client = world_of(service_listing(named("a", "b"), 2))
+        for _, glob in ipairs { "[a]*", "{a,b}", "!a", "a ", "", "%a*", "a/b", "a\n" } do
+            for _, match in ipairs { glob, { "a", glob } } do
+                local err = failure("config", client:backup_all(nil, { match = match }))
+                assert.matches(("'match' '%s' matches no name"):format(glob:gsub("\n", " ")),
+                    err.message, 1, true)
+                assert.matches("only * and ? are special", err.message, 1, true)
+            end
         end
         assert.equal(0, #world.requests)
     end)

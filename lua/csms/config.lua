@@ -3,7 +3,10 @@
 -- where the environment fills in. The only module that reads the environment
 -- (credentials read theirs through it).
 
+local lazy = require "csms.lazy"
+
 local errors = require "csms.errors"
+local globs = lazy "csms.globs"
 
 local M = {}
 
@@ -95,19 +98,22 @@ local BATCH = with(CALL, {
     concurrency = CLIENT.concurrency, on_result = { "function" }, on_progress = { "function" },
 })
 
-local function globs(value)
+local function match(value)
     local text = "must be a glob, a list of globs without a hole, or a function"
-    if type(value) == "string" or type(value) == "function" then return true end
+    if type(value) == "function" then return true end
+    if type(value) == "string" then return globs.check(value) end
     if type(value) ~= "table" then return false, text end
     local found = 0
     for index, glob in pairs(value) do
         if type(index) ~= "number" or type(glob) ~= "string" then return false, text end
+        local good, problem = globs.check(glob)
+        if not good then return false, problem end
         found = found + 1
     end
     return found == #value, text
 end
 
-local BATCH_ALL = with(BATCH, { match = { "any", check = globs } })
+local BATCH_ALL = with(BATCH, { match = { "any", check = match } })
 
 local function sorted_keys(schema)
     local keys = {}

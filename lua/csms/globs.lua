@@ -8,6 +8,14 @@ local function pattern_of(glob)
     return "^" .. escaped .. "$"
 end
 
+--- Whether a name can match it, or false and why not. Shells know more than * and
+--- ?; a glob that means more would leave secrets out in silence.
+function M.check(glob)
+    if glob:find "^[%w_.*?-]+$" then return true end
+    return false, ("'%s' matches no name: names have letters, digits, '_', '-' and '.', and "
+        .. "in a glob only * and ? are special"):format(glob)
+end
+
 --- A function(name, ...) that tells whether a name is asked for.
 -- match: a glob, a list of them, such a function itself, or nil for every name.
 function M.matcher(match)

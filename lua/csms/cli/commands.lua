@@ -33,8 +33,9 @@ Examples:
         :description "Secrets to back up."
     command:flag "--all"
         :description "All secrets of the project, while it is listed."
-    command:option "--match":argname "GLOB":count "*"
-        :description "With --all: only those whose name fits, such as 'prod-*'. May be repeated."
+    command:option "--match":argname "GLOB":convert(values.glob):count "*"
+        :description ("With --all: only those whose name fits, such as 'prod-*'; * stands for any "
+            .. "characters, ? for one, and nothing else is special. May be repeated.")
     command:option "-o --output":argname "DIR"
         :description "The folder; made where it is not there."
     command:flag "--stdout"
@@ -137,8 +138,8 @@ Examples:
         :description "The folder that `csms backup -o DIR` filled."
     command:flag "--all"
         :description "With --from: all secrets of the project that the folder has."
-    command:option "--match":argname "GLOB":count "*"
-        :description "With --all: only those whose name fits. May be repeated."
+    command:option "--match":argname "GLOB":convert(values.glob):count "*"
+        :description "With --all: only those whose name fits, by * and ?. May be repeated."
     command:option "--at":argname "TIME"
         :description ("With --from: the newest backup that is not younger than 2026-11-21 (its "
             .. "end, UTC), 2026-11-21T16:00Z, or the run with this id.")

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The values of options: text to number, or nil and what is wrong with it.
 
+local globs = require "csms.globs"
+
 local M = {}
 
 local UNITS = { s = 1, m = 60, h = 3600, d = 86400 }
@@ -34,6 +36,13 @@ function M.rate(text)
         return nil, ("'%s' is no rate: write requests a second, or 0 for no limit"):format(text)
     end
     return number
+end
+
+--- A glob that some name can match.
+function M.glob(text)
+    local good, problem = globs.check(text)
+    if not good then return nil, problem end
+    return text
 end
 
 return M
