@@ -148,6 +148,27 @@ describe("csms list", function()
         assert.matches("evil%?%[2J%?secret", result.out)
     end)
 
+    it("keeps control characters above ASCII off the terminal too", function()
+        emu:change("secret-0002", { description = "a\u{9b}2Jb\u{e9}\u{a0}" })
+        assert.matches("description +a%?2Jb\u{e9}\u{a0}\n",
+            assert_exit(0, csms { "show", "secret-0002" }).out)
+    end)
+
+    it("writes JSON that is UTF-8 whatever it tells of", function()
+        local bytes = "a\xffb\xc3c\xed\xa0\x80\xc0\xafd\u{e9}\u{1f600}"
+        emu:change("secret-0002", { description = bytes })
+        for _, args in ipairs { { "inspect", bytes }, { "show", bytes }, { "list" },
+            { "show", "secret-0002" } } do
+            args[#args + 1] = "--json"
+            local result = csms(args)
+            assert.is_truthy(utf8.len(result.out), result.out)
+            cli.objects(result)
+        end
+        local said = cli.objects(csms { "show", "secret-0002", "--json" })[1].description
+        local bad = "\u{FFFD}"
+        assert.equal(("a%sb%sc%s%sd\u{e9}\u{1f600}"):format(bad, bad, bad:rep(3), bad:rep(2)), said)
+    end)
+
     it("takes the options of every command before its name too", function()
         assert_exit(0, csms { "--region", "cn-north-4", "list", "-p", emu.project })
     end)
@@ -202,6 +223,16 @@ describe("csms backup --stdout and inspect", function()
         assert.is_false(objects[2].complete)
         assert.equal(1, summary.ok)
         assert.equal(1, summary.failed)
+    end)
+
+    it("keeps control characters of a file's name off the terminal", function()
+        local folder = cli.folder()
+        local file = folder .. "/a\27[2J"
+        os.execute(cli.command({ "backup", "secret-0003", "--stdout" }, emu.env)
+            .. " >" .. cli.quote(file))
+        local result = assert_exit(0, csms { "inspect", file })
+        cli.remove(folder)
+        assert.matches("/a?[2J:\n", result.out, 1, true)
     end)
 
     it("reads no more of a file than a blob can be long", function()

@@ -10,7 +10,7 @@ local M = {}
 local FIELDS = { "format", "kid", "alg", "enc", "bytes" }
 
 local function describe(out, file, facts)
-    out:print(file .. ":")
+    out:print(out.printable(file) .. ":")
     local rows = {}
     for _, field in ipairs(FIELDS) do
         rows[#rows + 1] = { "  " .. field, facts[field] or "-" }

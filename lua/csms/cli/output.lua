@@ -30,9 +30,10 @@ function M.new(args)
     }, Output)
 end
 
---- Without what would disturb a terminal or a line.
+--- Without what would disturb a terminal or a line: control characters, those of
+--- ISO 6429 (C1) too.
 function Output.printable(text)
-    return (tostring(text):gsub("%c", "?"))
+    return (tostring(text):gsub("%c", "?"):gsub("\194[\128-\159]", "?"))
 end
 
 -- ---- results: stdout --------------------------------------------------------
@@ -96,6 +97,18 @@ local function json_of(key, value)
     return LISTS[key] and text == "{}" and "[]" or text
 end
 
+-- Names of files, arguments and what a server sends need not be UTF-8; JSON is.
+local function as_utf8(text)
+    local parts, from = {}, 1
+    while true do
+        local _, bad = utf8.len(text, from) -- luacheck: ignore 113
+        parts[#parts + 1] = text:sub(from, bad and bad - 1)
+        if not bad then return table.concat(parts) end
+        parts[#parts + 1] = "\u{FFFD}"
+        from = bad + 1
+    end
+end
+
 --- One object, a line of its own; nothing without --json.
 function Output:object(object)
     if not self.json then return end
@@ -103,7 +116,7 @@ function Output:object(object)
     for index, key in ipairs(keys_in_order(object)) do
         members[index] = json.encode(key) .. ":" .. json_of(key, object[key])
     end
-    self:write("{" .. table.concat(members, ",") .. "}\n")
+    self:write(as_utf8("{" .. table.concat(members, ",") .. "}\n"))
     check_stdout(self, io.stdout:flush()) -- whoever reads it acts on it now
 end
 
