@@ -54,6 +54,35 @@ describe("catch_signals()", function()
         assert.equal(2, core.caught_signal())
     end)
 
+    it("lets a second SIGINT end the process, and SIGTERM come again", function()
+        for name, ending in pairs { INT = "exit 130", TERM = "still there\nexit 0" } do
+            local output = child.run(([[
+                assert(core.catch_signals())
+                local pid = select(2, core.process())
+                io.popen("kill -%s " .. pid):close()
+                print("caught " .. core.caught_signal())
+                io.popen("kill -%s " .. pid):close()
+                print "still there"
+            ]]):format(name, name), "COMMAND; echo exit $?")
+            assert.matches("^caught %d+\n", output)
+            assert.equal(ending, output:match("^caught %d+\n(.-)\n?$"))
+        end
+    end)
+
+    it("leaves a signal alone that the program ignores", function()
+        -- Not SIGINT, which lua5.4 and luajit themselves catch.
+        local output = child.run([[
+            assert(core.catch_signals())
+            local pid = select(2, core.process())
+            io.popen("kill -TERM " .. pid):close()
+            print(core.caught_signal())
+            core.release_signals()
+            io.popen("kill -TERM " .. pid):close()
+            print "still there"
+        ]], "trap '' TERM; set -- COMMAND; shift 2; \"$@\"; echo exit $?") -- without env's defaults
+        assert.equal("nil\nstill there\nexit 0\n", output)
+    end)
+
     it("twice is as once: the former handlers are still known", function()
         local output = child.run([[
             assert(core.catch_signals() and core.catch_signals())
@@ -103,14 +132,14 @@ describe("catch_signals()", function()
 end)
 
 describe("a signal", function()
-    -- A child that waits, and gets signals until it ends: one alone may come just before
-    -- the wait, which is why callers look at the flag every quarter second.
+    -- A child that waits, and gets a signal, then SIGTERM until it ends: one alone may come just
+    -- before the wait, which is why callers look at the flag every quarter second.
     local function seconds_to_end(chunk, name)
         local waiter = child.start("assert(core.catch_signals())\n" .. chunk)
         assert.equal("ready", waiter:line())
         local seconds = cases.timed(function()
-            os.execute(("while kill -%s %d 2>/dev/null; do sleep 0.1; done & exit"):format(name,
-                waiter.pid))
+            os.execute(("kill -%s %d; while kill -TERM %d 2>/dev/null; do sleep 0.1; done & exit")
+                :format(name, waiter.pid, waiter.pid))
             assert.matches("^caught %d+\n$", waiter:rest())
         end)
         return seconds

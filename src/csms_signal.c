@@ -16,9 +16,12 @@ static void note(int number)
 static struct {
     int number;
     void (*handler)(int);
+    int flags;
     struct sigaction former;
 } signals[] = {
-    {.number = SIGINT, .handler = note},
+    /* The second one ends the process, whatever it hangs in. Not so SIGTERM,
+     * which timeout(1) sends twice at once. */
+    {.number = SIGINT, .handler = note, .flags = (int)SA_RESETHAND},
     {.number = SIGTERM, .handler = note},
     {.number = SIGPIPE, .handler = SIG_IGN},
 };
@@ -34,6 +37,18 @@ static void restore(size_t count)
         (void)sigaction(signals[i].number, &signals[i].former, NULL);
 }
 
+/* Sets the handler of one, unless it is ignored: so it is meant to be. */
+static int set(size_t i, struct sigaction *action)
+{
+    if (sigaction(signals[i].number, NULL, &signals[i].former) != 0)
+        return -1;
+    if (signals[i].former.sa_handler == SIG_IGN)
+        return 0;
+    action->sa_handler = signals[i].handler;
+    action->sa_flags = signals[i].flags;
+    return sigaction(signals[i].number, action, NULL);
+}
+
 int csms_signal_catch(struct csms_err *err)
 {
     struct sigaction action;
@@ -46,8 +61,7 @@ int csms_signal_catch(struct csms_err *err)
     (void)sigaddset(&action.sa_mask, SIGTERM);
     caught = 0;
     for (size_t i = 0; i < COUNT; i++) {
-        action.sa_handler = signals[i].handler;
-        if (sigaction(signals[i].number, &action, &signals[i].former) != 0) {
+        if (set(i, &action) != 0) {
             csms_err_set(err, CSMS_CONFIG, "signals cannot be caught");
             csms_err_cause(err, strerror(errno));
             restore(i);

@@ -4,7 +4,8 @@
  * meanwhile, so that a closed pipe is a failed write. A signal is the
  * process's, so the flag and the handlers that were there before are the one
  * exception from "no global mutable state". For the command line; a library
- * must not take a program's signals.
+ * must not take a program's signals. A signal that the program ignores stays
+ * ignored. The second SIGINT has its default action: it ends the process.
  *
  * The handlers are installed without SA_RESTART, so that a signal also ends the
  * wait of csms_engine_step(). One that comes between the last look at the flag

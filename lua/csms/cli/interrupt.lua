@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- SIGINT and SIGTERM: no new request starts, what is in flight has some seconds
--- to end, then it is cancelled.
+-- to end, then it is cancelled. A second SIGINT ends the process: all that a run
+-- has saved is safe, and the next one closes its record.
 
 local core = require "csms.core"
 local errors = require "csms.errors"
@@ -23,7 +24,8 @@ function M.watch(client, out)
             out:repaint()
         elseif not stopped_at then
             stopped_at = runtime.now()
-            out:note(("interrupted: what is under way has %d s to end"):format(GRACE))
+            out:note(("interrupted: what is under way has %d s to end; a second Ctrl-C ends it "
+                .. "at once"):format(GRACE))
             client:stop()
         elseif runtime.now() - stopped_at >= GRACE then
             client:close()
