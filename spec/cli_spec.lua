@@ -53,7 +53,7 @@ describe("csms without a command", function()
         for _, command in ipairs(COMMANDS) do
             assert.matches("\n   " .. command .. " ", result.out)
         end
-        for _, code in ipairs { 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 130, 143 } do
+        for _, code in ipairs { 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 130, 141, 143 } do
             assert.matches(("\n%5d   "):format(code), result.out)
         end
         assert.matches("HUAWEICLOUD_SDK_AK", result.out)
@@ -315,18 +315,24 @@ describe("an exit code", function()
         assert.matches("standard output: it is closed", result.err)
     end)
 
-    it("is not 0 where the reader of stdout has gone", function()
-        local status = os.tmpname()
-        for _, signal in ipairs { "default", "ignore" } do
-            local command = cli.command({ "list", "--json" }, emu.env)
-                :gsub("^env ", "%0--" .. signal .. "-signal=PIPE ")
-                :gsub("(default%-signal=INT,TERM),PIPE", "%1")
-            os.remove(status)
-            os.execute(("{ until [ -e %s ]; do sleep 0.01; done; %s 2>&-; echo $? >%s; } "
-                .. "| (exec <&-; >%s; sleep 2)"):format(status, command, status, status))
-            assert.matches("^[1-9]", files.read(status))
+    it("is 141 where the reader of stdout has gone, without a word", function()
+        local folder = cli.folder()
+        local status, err = folder .. "/status", folder .. "/err"
+        for _, args in ipairs { { "list", "--json" }, { "list" }, { "--help" },
+            { "backup", "secret-0001", "--stdout" } } do
+            for _, signal in ipairs { "default", "ignore" } do
+                local command = cli.command(args, emu.env)
+                    :gsub("^env ", "%0--" .. signal .. "-signal=PIPE ")
+                    :gsub("(default%-signal=INT,TERM),PIPE", "%1")
+                -- The command waits for a reader that has closed its end, and the shell for it.
+                os.remove(status)
+                os.execute(("{ until [ -e %s ]; do sleep 0.01; done; %s 2>%s; echo $? >%s; } "
+                    .. "| { exec <&-; >%s; }"):format(status, command, err, status, status))
+                assert.equal("141\n", files.read(status))
+                assert.equal("", files.read(err))
+            end
         end
-        os.remove(status)
+        cli.remove(folder)
     end)
 
     it("is 4 for a secret that is not there", function()

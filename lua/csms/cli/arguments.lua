@@ -48,6 +48,7 @@ Exit codes:
    11   another csms writes to the store
    12   the store's file system failed
   130   ended by SIGINT (Ctrl-C)
+  141   the reader of the output has gone
   143   ended by SIGTERM]]
 
 -- Raised through argparse, whose own way would be to exit.

@@ -4,6 +4,7 @@
 local M = {
     OK = 0, INTERNAL = 1, USAGE = 2, PARTIAL = 3, NOT_FOUND = 4, TEMPORARY = 5, REFUSED = 6,
     CONFIG = 7, DAMAGED = 8, DEADLINE = 10, LOCKED = 11, STORE = 12,
+    UNREAD = 141, -- as of a program that SIGPIPE ended
 }
 
 local OF_KIND = {

@@ -14,7 +14,7 @@ local M = {}
 local Output = {}
 Output.__index = Output
 
-local STDERR = 2
+local STDERR, EPIPE = 2, 32
 local MOST_PROBLEMS = 20 -- of single secrets that are shown
 
 --- args: what the command line asked for (json, quiet, deadline).
@@ -27,6 +27,7 @@ function M.new(args)
         line = watched and progress.new() or nil,
         problems = 0,
         broken = nil, -- why stdout could not be written to
+        unread = nil, -- whether that is because its reader has gone
     }, Output)
 end
 
@@ -38,9 +39,10 @@ end
 
 -- ---- results: stdout --------------------------------------------------------
 
-local function check_stdout(self, good, problem)
-    if good then return end
-    self.broken = self.broken or streams.stdout_was_closed and "it is closed" or problem
+local function check_stdout(self, good, problem, code)
+    if good or self.broken then return end
+    self.broken = streams.stdout_was_closed and "it is closed" or problem
+    self.unread = code == EPIPE
 end
 
 --- Bytes as they are.
@@ -195,12 +197,14 @@ end
 
 -- ---- the end ----------------------------------------------------------------
 
--- Everything written so far is out, or the exit code tells.
+-- Everything written so far is out, or the exit code tells. A reader that has gone,
+-- as `head` does, has what it wanted.
 local function checked(self, exit)
     check_stdout(self, io.stdout:flush())
     if not self.broken then return exit end
-    say(self, "cannot write to standard output: " .. self.broken)
-    return exit == exit_codes.OK and exit_codes.INTERNAL or exit
+    if not self.unread then say(self, "cannot write to standard output: " .. self.broken) end
+    if exit ~= exit_codes.OK then return exit end
+    return self.unread and exit_codes.UNREAD or exit_codes.INTERNAL
 end
 
 --- A text alone, such as help: to stdout where it was asked for, else to stderr.
