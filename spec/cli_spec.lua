@@ -88,6 +88,8 @@ describe("wrong usage", function()
         { { "backup", "a", "-o", "x", "--match", "a*" }, "goes with %-%-all" },
         { { "backup", "a", "-o", "x", "--max-age", "12 h" }, "no duration" },
         { { "backup", "a", "-o", "x", "--max-age", "0" }, "no duration" },
+        { { "backup", "a", "-o", "x", "--max-age", "999999999999999999d" }, "no duration" },
+        { { "backup", "a", "-o", "x", "--max-age", "213503982334602d" }, "no duration" }, -- 2^64 s
         { { "backup", "a", "-o", "x", "--concurrency", "0" }, "no whole number" },
         { { "backup", "a", "-o", "x", "--concurrency", "1001" }, "no whole number" },
         { { "backup", "a", "-o", "x", "--rate", "fast" }, "no rate" },

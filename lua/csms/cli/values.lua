@@ -5,7 +5,8 @@ local globs = require "csms.globs"
 
 local M = {}
 
-local UNITS = { s = 1, m = 60, h = 3600, d = 86400 }
+local UNITS = { s = 1.0, m = 60.0, h = 3600.0, d = 86400.0 } -- floats do not wrap
+local LONGEST = 2 ^ 53 -- seconds, which a float still counts one by one
 
 --- "90", "90s", "30m", "12h", "1d12h": seconds.
 function M.duration(text)
@@ -14,7 +15,7 @@ function M.duration(text)
         total = total + tonumber(count) * UNITS[unit]
         return ""
     end)
-    if rest ~= "" or total <= 0 then
+    if rest ~= "" or total <= 0 or total > LONGEST then
         return nil, ("'%s' is no duration: write 90s, 30m, 12h or 1d12h"):format(text)
     end
     return total
