@@ -343,6 +343,16 @@ describe("an exit code", function()
         end
     end)
 
+    it("is not 4 for what else is not there: the KMS key, the service at this endpoint", function()
+        fault { operation = "show", status = 404, code = "KMS.0207" }
+        fault { operation = "list", status = 404, code = "APIG.0101" }
+        fault { operation = "backup", status = 404, code = "APIGW.0101" }
+        assert.is_nil(assert_exit(3, csms { "show", "secret-0001" }).err:find "csms list")
+        for _, args in ipairs { { "list" }, { "backup", "secret-0001", "--stdout" } } do
+            assert.matches("csms doctor", assert_exit(7, csms(args)).err)
+        end
+    end)
+
     it("is 5 where it may pass", function()
         fault { operation = "show", status = 503 }
         fault { operation = "list", status = 429, headers = { ["Retry-After"] = "1000" } }

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- What the exit codes of `csms` mean, and what to do next.
 
+local errors = require "csms.errors"
+
 local M = {
     OK = 0, INTERNAL = 1, USAGE = 2, PARTIAL = 3, NOT_FOUND = 4, TEMPORARY = 5, REFUSED = 6,
     CONFIG = 7, DAMAGED = 8, DEADLINE = 10, LOCKED = 11, STORE = 12,
@@ -32,12 +34,19 @@ function M.interrupted(signal)
     return 128 + signal
 end
 
+-- A 404 may also mean the secret's KMS key, or an endpoint that is not the service.
+local function of_not_found(err, one_name)
+    if errors.gateway_code(err) == "0101" then return M.CONFIG end
+    local the_name = not err.code or err.code:find "^CSMS%."
+    return one_name and the_name and M.NOT_FOUND or M.PARTIAL
+end
+
 --- The code of one error.
 -- facts.one_name: it is the answer to a command about one NAME.
 -- facts.deadline: --deadline was given.
 function M.of_error(err, facts)
     if err.kind == "storage" and OF_STORE_CODE[err.code] then return OF_STORE_CODE[err.code] end
-    if err.kind == "not_found" and facts.one_name then return M.NOT_FOUND end
+    if err.kind == "not_found" then return of_not_found(err, facts.one_name) end
     -- Only the whole call's deadline is a timeout that is not worth another attempt.
     local ended = err.past_deadline or err.kind == "timeout" and not err.retryable
     if ended and facts.deadline then return M.DEADLINE end
