@@ -463,6 +463,7 @@ describe("csms doctor", function()
     end)
 
     local cases = {
+        { "configuration", 7, {}, { CSMS_ENDPOINT = false, CSMS_REGION = false } },
         { "endpoint", 5, { "--endpoint", "https://localhost:1" }, {} },
         { "endpoint", 7, {}, { CSMS_CA_FILE = false } },
         { "credentials", 6, {}, { HUAWEICLOUD_SDK_AK = false,
@@ -477,6 +478,7 @@ describe("csms doctor", function()
             local found = checks(assert_exit(case[2], csms(args, { env = case[4] })))
             assert.equal("failed", found[case[1]].outcome)
             assert.is_string(found[case[1]].mend)
+            assert.is_nil(found[case[1]].mend:find("csms doctor", 1, true))
         end)
     end
 

@@ -100,6 +100,7 @@ local ORDER = { "endpoint", "clock", "credentials", "project", "list", "backup",
 -- ---- the whole --------------------------------------------------------------------
 
 local MEND = {
+    configuration = "set what it names; `csms --help` has all options and variables",
     endpoint = "check --region or --endpoint (CSMS_REGION, CSMS_ENDPOINT), network and proxy; a "
         .. "private CA goes into --ca-file",
     clock = "set the clock, for example with `timedatectl set-ntp true`",
@@ -114,8 +115,8 @@ local MEND = {
 local LABEL = { ok = "ok      ", failed = "FAILED  ", not_checked = "        " }
 
 local function tell(out, name, outcome, message, err)
-    out:print(("%s%-12s %s"):format(LABEL[outcome], name, out.printable(message)))
-    if err then out:print((" "):rep(21) .. "to mend it: " .. MEND[name]) end
+    out:print(("%s%-13s %s"):format(LABEL[outcome], name, out.printable(message)))
+    if err then out:print((" "):rep(22) .. "to mend it: " .. MEND[name]) end
     out:object {
         type = "check", name = name, outcome = outcome, message = message,
         kind = err and err.kind, code = err and err.code, mend = err and MEND[name],
@@ -141,7 +142,10 @@ function M.run(args, out)
     local state = { out = out, done = {}, failed = 0, failures = {} }
     local err
     state.client, err = connection.open(args, out)
-    if not state.client then return out:failed(err) end
+    if not state.client then
+        tell(out, "configuration", "failed", tostring(err), err)
+        return out:exit_of(err), { failed = 1 }
+    end
     for _, name in ipairs(ORDER) do run_check(state, name) end
     state.client:close()
     return exit_codes.of_several(0, state.failures), { failed = state.failed }
