@@ -105,6 +105,7 @@ describe("at a terminal, csms backup", function()
         assert.equal(#emu:requests "backup", tonumber(saved))
         assert.equal(SECRETS, saved + left)
         assert.matches("csms: interrupted: what is under way has 10 s to end", screen)
+        assert.is_nil(screen:match("has 10 s to end.*"):find "\rcsms: %d+ of 40")
         assert.matches("csms: interrupted: run it again, with %-%-max%-age", screen)
         assert.matches("exit code 130", screen)
 

@@ -185,8 +185,9 @@ end
 
 -- ---- progress ---------------------------------------------------------------
 
+--- How far it is; after a signal no longer, as what is cancelled would count as done.
 function Output:progress(done, total, failed)
-    if not self.line then return end
+    if not self.line or core.caught_signal() then return end
     self.line:set(done, total, failed)
     self.line:paint()
 end
