@@ -133,6 +133,26 @@ describe("csms backup", function()
         assert.matches("10 more failed", result.err)
     end)
 
+    it("says once that the deadline ended it, and which that was", function()
+        emu:fault { operation = "backup", delay = 60, times = 0 }
+        local args = { "backup", "-o", store, "--deadline", "2s", "--json" }
+        for number = 1, SECRETS do args[#args + 1] = seeded(number) end
+        local result = csms(10, args)
+        local _, said = result.err:gsub("the deadline of 2 s has passed", "")
+        assert.equal(1, said)
+        assert.matches("11 more failed", result.err)
+        local failed, count = cli.by_name(cli.objects(result), "failed")
+        assert.equal(SECRETS, count)
+        assert.equal("the deadline of 2 s has passed", failed[seeded(1)].message)
+    end)
+
+    it("advises to try again only where that may help", function()
+        local again = "run it again, with %-%-max%-age"
+        assert.not_matches(again, csms(3, { "backup", "nope", "a/b", "-o", store }).err)
+        emu:fault { operation = "backup", name = seeded(1), status = 503, times = 0 }
+        assert.matches(again, csms(3, { "backup", "nope", seeded(1), "-o", store }).err)
+    end)
+
     it("skips what cannot be backed up; --strict makes that a failure", function()
         emu:change(seeded(2), { state = "PENDING_DELETE" })
         emu:change(seeded(3), { state = "FROZEN" })

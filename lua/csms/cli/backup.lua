@@ -50,7 +50,7 @@ end
 local function fail(run, name, err)
     run.tally.failures[run.out:exit_of(err, run.one_name)] = true
     run.told = err
-    run.out:item_problem(name .. ": " .. tostring(err))
+    run.out:item_problem(name, err)
     local fields = { kind = err.kind, code = err.code, message = err.message }
     note(run, name, "failed", fields)
     report(run, name, "failed", fields)
@@ -167,9 +167,10 @@ end
 
 local AGAIN = "run it again, with --max-age to do only what is left"
 
-local function advice(exit, summary)
+local function advice(run, exit)
     if exit > 128 then return "interrupted: " .. AGAIN end
-    if exit == exit_codes.PARTIAL and summary.failed > 0 then return AGAIN end
+    local may_pass = run.tally.failures[exit_codes.TEMPORARY]
+    if exit == exit_codes.PARTIAL and may_pass then return AGAIN end
     return exit_codes.advice(exit)
 end
 
@@ -193,7 +194,7 @@ local function tell(run, exit, summary, err)
     elseif summary.total > 1 or summary.skipped > 0 then
         out:problem(counts)
     end
-    local next_step = advice(exit, summary)
+    local next_step = advice(run, exit)
     if next_step then out:problem(next_step) end
 end
 

@@ -25,7 +25,8 @@ function M.new(args)
         json = args.json, quiet = args.quiet, watched = watched,
         deadline = args.deadline, ends_at = args.deadline and core.now() + args.deadline,
         line = watched and progress.new() or nil,
-        problems = 0,
+        problems = 0, hidden = 0, -- of single secrets: shown, and only counted
+        late = false, -- whether one that is --deadline's was shown
         broken = nil, -- why stdout could not be written to
         unread = nil, -- whether that is because its reader has gone
     }, Output)
@@ -148,15 +149,29 @@ function Output:problem(text)
     say(self, text)
 end
 
---- What failed with one of several; after some of them only counted.
-function Output:item_problem(text)
-    self.problems = self.problems + 1
-    if self.problems <= MOST_PROBLEMS then say(self, text) end
+-- The library knows only what was left of --deadline.
+local function name_deadline(self, err)
+    if self.deadline and err.kind == "timeout" and not err.retryable then
+        err.message = ("the deadline of %g s has passed"):format(self.deadline)
+    end
+end
+
+--- What failed with one of several. After some of them, and after the first that
+--- --deadline ended, they are only counted.
+function Output:item_problem(name, err)
+    name_deadline(self, err)
+    local late = self:exit_of(err) == exit_codes.DEADLINE
+    if self.problems == MOST_PROBLEMS or late and self.late then
+        self.hidden = self.hidden + 1
+        return
+    end
+    self.problems, self.late = self.problems + 1, self.late or late
+    say(self, name .. ": " .. tostring(err))
 end
 
 --- How many item_problem() did not show.
 function Output:not_shown()
-    return math.max(self.problems - MOST_PROBLEMS, 0)
+    return self.hidden
 end
 
 --- Says what ended the command, and what to do next: the exit code, and the
@@ -164,6 +179,7 @@ end
 -- one_name: it is the answer to a command about one NAME.
 function Output:failed(err, one_name)
     local exit = self:exit_of(err, one_name)
+    name_deadline(self, err)
     say(self, exit > 128 and "interrupted" or tostring(err))
     local advice = exit_codes.advice(exit)
     if advice then say(self, advice) end

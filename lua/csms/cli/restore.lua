@@ -79,7 +79,7 @@ end
 
 local function fail(run, name, err, facts)
     run.tally.failures[run.out:exit_of(err, not run.args.all)] = true
-    run.out:item_problem(name .. ": " .. tostring(err))
+    run.out:item_problem(name, err)
     facts.kind, facts.code, facts.message = err.kind, err.code, err.message
     report(run, name, "failed", facts)
 end
