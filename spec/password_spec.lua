@@ -149,7 +149,8 @@ describe("password fails", function()
         for name, value in pairs { user = "nobody", password = PASSWORD, domain = "nobody" } do
             local err = broken(provider { [name] = value })
             assert.matches("IAM refused the user", err.message, 1, true)
-            assert.matches("domain (the account), user and password", err.message, 1, true)
+            assert.matches("check domain (the account), user, password and project " .. emu.region,
+                err.message, 1, true)
         end
         assert.equal(3, asked()) -- none of them twice: IAM locks users
     end)
@@ -162,15 +163,19 @@ describe("password fails", function()
         world.runtime:sleep(59)
         local err = broken(source, context)
         assert.matches("refused the user less than 60 s ago", err.message, 1, true)
+        assert.matches("password and project " .. emu.region, err.message, 1, true)
         assert.equal(1, #world.requests)
         world.runtime:sleep(1.1)
         broken(source, context)
         assert.equal(2, #world.requests)
     end)
 
-    it("where there is no such project", function()
-        broken(provider { project = "nowhere-1" })
-        broken(provider { project_id = ("0"):rep(32) })
+    it("where there is no such project, and names it", function()
+        local err = broken(provider { project = "nowhere-1" })
+        assert.matches("password and project nowhere-1", err.message, 1, true)
+        local id = ("0"):rep(32)
+        err = broken(provider { project = "nowhere-1", project_id = id })
+        assert.matches("password and project " .. id, err.message, 1, true)
     end)
 
     for _, status in ipairs { 400, 403, 404, 429, 500, 502, 503, 200, 204, 302 } do
@@ -178,7 +183,7 @@ describe("password fails", function()
             emu:fault { operation = "iam_token", status = status, times = 0 }
             local err = broken(provider())
             assert.matches("status " .. status, err.message, 1, true)
-            assert.matches("domain and project", err.message, 1, true)
+            assert.matches("domain and project " .. emu.region, err.message, 1, true)
             assert.equal(1, asked())
         end)
     end

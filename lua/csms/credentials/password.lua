@@ -26,6 +26,12 @@ local function fail(message)
     return source.fail("password", message)
 end
 
+-- IAM refuses a project that it does not know as it refuses a user.
+local function named_project(self)
+    local login = self.login()
+    return login.project_id or login.project
+end
+
 -- Nothing of the answer but a code, and that only where it looks like one: a
 -- server may repeat the password.
 local function code_of(body, password)
@@ -38,11 +44,12 @@ end
 local function read_token(self, answer, now)
     if answer.status == 401 then
         self.refused_until = now + REFUSAL
-        return fail("IAM refused the user; check domain (the account), user and password")
+        return fail("IAM refused the user; check domain (the account), user, password and project "
+            .. named_project(self))
     end
     if answer.status ~= 201 then
-        return fail(("IAM gave no token (status %d%s); check domain and project")
-            :format(answer.status, code_of(answer.body, self.login().password)))
+        return fail(("IAM gave no token (status %d%s); check domain and project %s"):format(
+            answer.status, code_of(answer.body, self.login().password), named_project(self)))
     end
     local text = answer.header("X-Subject-Token")
     if not text then return fail("IAM's answer has no X-Subject-Token; check iam_endpoint") end
@@ -59,7 +66,8 @@ end
 local function fetch(self, context)
     if self.refused_until and context.runtime.now() < self.refused_until then
         return fail(("IAM refused the user less than %d s ago; it is not asked again yet, because "
-            .. "it locks users; check domain, user and password"):format(REFUSAL))
+            .. "it locks users; check domain, user, password and project %s")
+            :format(REFUSAL, named_project(self)))
     end
     local origin, err = source.origin("password", {
         url = self.iam_endpoint or context.iam_endpoint or self.env_iam_endpoint
