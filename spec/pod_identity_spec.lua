@@ -177,6 +177,14 @@ describe("pod identity fails, and stops a chain,", function()
         assert.equal(0, asked())
     end)
 
+    it("where the file is empty, or blank", function()
+        for _, text in ipairs { "", " ", "\n \r\n" } do
+            local err = broken(provider(emu.pod_identity_uri, token_file(text)))
+            assert.matches(path .. " (" .. FILE .. ") is empty", err.message, 1, true)
+        end
+        assert.equal(0, asked())
+    end)
+
     it("where the file holds no text for a header", function()
         for _, text in ipairs { "a\nX-Evil: 1", "a\r\nX-Evil: 1", "a\0b" } do
             local done, credential, err, absent = pcall(function()

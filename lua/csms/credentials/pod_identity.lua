@@ -25,7 +25,8 @@ local function read_authorization(path)
     local text = file and file:read("*a")
     if file then file:close() end
     if not text then return fail(path .. " (" .. FILE .. ") cannot be read") end
-    text = text:match("^.*%S") or ""
+    text = text:match("^.*%S")
+    if not text then return fail(path .. " (" .. FILE .. ") is empty") end
     if text:find("[%c\128-\255]") then
         return fail(path .. " (" .. FILE .. ") holds what no header can hold; is it that file?")
     end
