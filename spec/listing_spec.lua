@@ -76,6 +76,29 @@ describe("the pages of a listing", function()
         assert.equal(3, #requests)
     end)
 
+    it("lose no name where a marker repeats", function()
+        local pages, requests = pages_of(simulation.script {
+            page("a b c", "c"), page("d", "d"), page("b e d f", "c"), page("g", "g") })
+        assert.same({ "a b c", "d", "e f" }, pages)
+        assert.equal(3, #requests)
+    end)
+
+    it("know the last thousand names again where a marker repeats, however short they are",
+        function()
+            local answers, window = {}, {}
+            for number = 1, 300 do
+                local names = {}
+                for index = 1, 7 do names[index] = ("n%04d"):format(number * 7 + index) end
+                answers[number] = page(table.concat(names, " "), names[7])
+                for _, name in ipairs(names) do window[#window + 1] = name end
+            end
+            local last = table.concat(window, " ", #window - 999)
+            answers[301] = page(last .. " new", window[#window])
+            local pages = pages_of(simulation.script(answers))
+            assert.equal(301, #pages)
+            assert.equal("new", pages[301])
+        end)
+
     it("go on where a page is short", function()
         assert.same({ "a", "b", "c" }, (pages_of(simulation.script {
             page("a", "a"), page("b", "b"), page("c") })))

@@ -10,11 +10,31 @@ local M = {}
 
 local PAGE = 1000 -- the most that the service gives
 
+-- Notes the names of a page in `given`, which keeps the last thousand at least.
+-- Two sets, of which the older goes: memory stays flat over any listing.
+local function note(given, secrets)
+    if given.count >= PAGE then
+        given.older, given.recent, given.count = given.recent, {}, 0
+    end
+    for _, secret in ipairs(secrets) do given.recent[secret.name] = true end
+    given.count = given.count + #secrets
+end
+
+local function without(secrets, given)
+    local rest = {}
+    for _, secret in ipairs(secrets) do
+        local known = given.recent[secret.name] or given.older[secret.name]
+        if not known then rest[#rest + 1] = secret end
+    end
+    return rest
+end
+
 --- Iterates over pages: each step gives an array of secret tables, or false and
 --- the error that ended the listing.
 function M.pages(client, call)
     local marker
-    local seen = {}
+    local seen = {} -- markers
+    local given = { recent = {}, older = {}, count = 0 }
     local ended = false
     return function()
         if ended then return nil end
@@ -24,13 +44,16 @@ function M.pages(client, call)
             ended = true
             return false, err
         end
+        local secrets = page.secrets
         marker = page.next_marker
         local repeats = marker and seen[marker]
-        ended = #page.secrets == 0 or not marker or marker == "" or repeats
-        -- A marker that repeats gave a page that was there already.
-        if #page.secrets == 0 or repeats then return nil end
+        ended = #secrets == 0 or not marker or marker == "" or repeats
+        -- Mostly a page that was there already; if not, none of it is lost.
+        if repeats then secrets = without(secrets, given) end
+        if #secrets == 0 then return nil end
         seen[marker or ""] = true
-        return page.secrets
+        note(given, secrets)
+        return secrets
     end
 end
 
