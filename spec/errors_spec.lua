@@ -439,6 +439,32 @@ describe("the request id", function()
     end)
 end)
 
+describe("the remedy", function()
+    local REMEDIES = {
+        -- status, code, kind, what it says
+        { 400, "CSMS.0401", "rejected", "check that the KMS key exists" },
+        { 404, "KMS.0207", "not_found", "check that the KMS key exists" },
+        { 400, "KMS.0209", "rejected", "is enabled, and that the user may use it" },
+        { 404, "APIG.0101", "not_found", "is it the KMS endpoint" },
+        { 403, "APIG.0310", "denied", "check the project id" },
+        { 403, "APIG.0401", "denied", "IP address" }, { 403, "APIG.0402", "denied", "IP address" },
+        { 403, "APIGW.0402", "denied", "IP address" },
+        { 403, "APIG.0802", "denied", "check the region" },
+    }
+
+    for _, case in ipairs(REMEDIES) do
+        local status, code, kind, remedy = case[1], case[2], case[3], case[4]
+        it("of " .. code .. " is its own", function()
+            local err = backup_error(kind, { status = status, code = code, message = "why" })
+            assert.matches("^why; ", err.message)
+            assert.matches(remedy, err.message, 1, true)
+            -- A denied one names the IAM actions too.
+            local actions = err.message:find("csms:secret:get", 1, true)
+            assert.equal(kind == "denied", actions ~= nil)
+        end)
+    end
+end)
+
 describe("denied", function()
     it("names the IAM actions that backup needs", function()
         local err = backup_error("denied", { status = 403 })

@@ -169,26 +169,40 @@ local function safe_text(text, credential)
     return printable(text, MAX_TEXT)
 end
 
-local function denied_hint(operation, _, code)
-    if code and code:find("^APIGW?%.0310$") then
-        return "check the project id, and that it is the region's own"
-    end
+local KMS_KEY = "check that the KMS key exists in this account and region and is enabled, and that "
+    .. "the user may use it"
+local ADDRESS = "this machine's IP address is not let in; check the access control in IAM"
+
+-- csms-api.md 6.1 and 6.3; APIGW. is the same as APIG.
+local HINT_OF_CODE = {
+    ["CSMS.0401"] = KMS_KEY, ["KMS.0207"] = KMS_KEY, ["KMS.0209"] = KMS_KEY,
+    ["APIG.0101"] = "the endpoint does not know this path; is it the KMS endpoint of the region?",
+    ["APIG.0310"] = "check the project id, and that it is the region's own",
+    ["APIG.0401"] = ADDRESS, ["APIG.0402"] = ADDRESS,
+    ["APIG.0802"] = "the user may not use this region; check the region, and the user in IAM",
+}
+
+local function denied_hint(operation)
     if not operation.actions then return "check the policies of this user in IAM" end
     return "the user needs the IAM actions " .. table.concat(operation.actions, ", ")
 end
 
-local HINT = {
+local HINT_OF_KIND = {
     auth = function() return "check the keys or the token, and this machine's clock" end,
     denied = denied_hint,
     throttled = function() return "ask less often; see `rate`" end,
     protocol = function(_, status)
         return status < 400 and "redirects are never followed; check the endpoint" or nil
     end,
-    not_found = function(_, _, code)
-        return code and code:find("^APIGW?%.0101$") and "the endpoint does not know this path; "
-            .. "is it the KMS endpoint of the region?" or nil
-    end,
 }
+
+local function with_hints(text, kind, operation, status, code)
+    local of_code = code and HINT_OF_CODE[code:gsub("^APIGW%.", "APIG.")]
+    local of_kind = HINT_OF_KIND[kind] and HINT_OF_KIND[kind](operation, status)
+    if of_code then text = text .. "; " .. of_code end
+    if of_kind then text = text .. "; " .. of_kind end
+    return text
+end
 
 local DEFAULT_TEXT = {
     auth = "authentication was refused", denied = "permission was refused",
@@ -204,8 +218,7 @@ function M.from_answer(operation, answer, credential)
     local found = M.read_body(answer.body, credential)
     local kind = kind_of(answer.status, found.code)
     local text = safe_text(found.message or DEFAULT_TEXT[kind], credential)
-    local hint = HINT[kind] and HINT[kind](operation, answer.status, found.code)
-    return M.new(kind, hint and text .. "; " .. hint or text, {
+    return M.new(kind, with_hints(text, kind, operation, answer.status, found.code), {
         status = answer.status,
         code = found.code and safe_text(found.code, credential),
         request_id = M.request_id(answer, found, credential),
