@@ -458,6 +458,18 @@ describe("a client with a profile", function()
         assert.equal(1, #emu:requests("iam_projects"))
     end)
 
+    it("asks that one before the environment's, and the config's before both", function()
+        local environment = {
+            CSMS_REGION = emu.region, HUAWEICLOUD_SDK_IAM_ENDPOINT = "https://127.0.0.1:1",
+        }
+        local text = text_of(emu.ak, emu.sk, nil, "iam_endpoint = " .. emu.iam_endpoint)
+        assert.equal("string\n", run(text, BACKUP, environment))
+        text = text_of(emu.ak, emu.sk, nil, "iam_endpoint = https://127.0.0.1:1")
+        assert.equal("string\n", run(text, ("assert(csms.configure { iam_endpoint = %q }) %s")
+            :format(emu.iam_endpoint, BACKUP), environment))
+        assert.equal(2, #emu:requests("iam_projects"))
+    end)
+
     it("sends its security token", function()
         local key = emu:issue_key { temporary = true }
         local output = run(text_of(key.access, key.secret, key.securitytoken,

@@ -78,7 +78,7 @@ function M.new(config, how_to_wait)
     return setmetatable({
         config = checked,
         origin = origin,
-        iam = iam,
+        iam = config.iam_endpoint and iam, -- the environment's comes after the credentials'
         credentials = checked.credentials or own,
         own_credentials = own,
         auth = auth.new(checked.credentials or own, context_of(checked, how_to_wait, emit)),
@@ -94,12 +94,12 @@ function M.new(config, how_to_wait)
     }, Client)
 end
 
---- The origin of IAM: the config's, else made when it is first needed; or nil
---- and the error.
+--- The origin of IAM: the config's; else the credentials', the environment's or
+--- the region's, made when it is first needed; or nil and the error.
 function Client:iam_origin()
     local err
     if not self.iam then
-        local url = source.known(self.credentials, "iam_endpoint")
+        local url = source.known(self.credentials, "iam_endpoint") or self.config.iam_endpoint
             or regions.iam_endpoint(self.config.region)
         self.iam, err = make_origin(self.config, url, nil)
     end
