@@ -351,6 +351,14 @@ describe("the IAM endpoint of password", function()
         assert.equal("https://client", url_of(NONE, context, ENVIRONMENT))
     end)
 
+    it("is that of the region which a client's endpoint names", function()
+        local made = assert(csms.new {
+            endpoint = "https://kms.cn-north-4.myhuaweicloud.com", credentials = provider(NONE),
+        })
+        assert.equal("https://iam.cn-north-4.myhuaweicloud.com",
+            url_of(NONE, { region = made.auth.context.region }))
+    end)
+
     it("is the client's where a client has one", function()
         local made = cases.client(emu, {
             credentials = provider(NONE), iam_endpoint = emu.iam_endpoint,

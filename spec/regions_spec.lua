@@ -168,6 +168,8 @@ describe("a client", function()
     it("asks IAM of its region", function()
         assert.matches("\n[^\n]*https://iam.cn%-north%-4.myhuaweicloud.com",
             run [[{ region = "cn-north-4" }]])
+        assert.matches("\n[^\n]*https://iam.cn%-north%-4.myhuaweicloud.com",
+            run [[{ endpoint = "https://kms.cn-north-4.myhuaweicloud.com" }]])
         assert.matches("https://iam.example", run([[{ region = "cn-north-4" }]],
             { HUAWEICLOUD_SDK_IAM_ENDPOINT = "https://iam.example" }), 1, true)
         assert.matches("https://iam.own", run(

@@ -48,11 +48,11 @@ local function make_origin(config, url, signing)
 end
 
 -- What the client's provider may use (csms.credentials.source).
-local function context_of(config, how_to_wait, emit)
+local function context_of(config, origin, how_to_wait, emit)
     return {
         runtime = how_to_wait, emit = emit,
         ca_file = config.ca_file, proxy = config.proxy,
-        region = config.region, iam_endpoint = config.iam_endpoint,
+        region = project.region(config, origin), iam_endpoint = config.iam_endpoint,
     }
 end
 
@@ -81,7 +81,8 @@ function M.new(config, how_to_wait)
         iam = config.iam_endpoint and iam, -- the environment's comes after the credentials'
         credentials = checked.credentials or own,
         own_credentials = own,
-        auth = auth.new(checked.credentials or own, context_of(checked, how_to_wait, emit)),
+        auth = auth.new(checked.credentials or own,
+            context_of(checked, origin, how_to_wait, emit)),
         budget = budget.new(policy.budget),
         limiter = limiter.new(checked.rate, policy.cap),
         runtime = how_to_wait,
@@ -100,7 +101,7 @@ function Client:iam_origin()
     local err
     if not self.iam then
         local url = source.known(self.credentials, "iam_endpoint") or self.config.iam_endpoint
-            or regions.iam_endpoint(self.config.region)
+            or regions.iam_endpoint(project.region(self.config, self.origin))
         self.iam, err = make_origin(self.config, url, nil)
     end
     return self.iam, err

@@ -10,8 +10,10 @@ local source = require "csms.credentials.source"
 
 local M = {}
 
-local function region_of(client)
-    return client.config.region or tostring(client.origin):match("//kms%.([%w-]+)%.my")
+--- The region of a client: the config's, else the one that the endpoint names,
+--- or nil.
+function M.region(config, origin)
+    return config.region or tostring(origin):match("//kms%.([%w-]+)%.my")
 end
 
 local function list_ids(projects)
@@ -44,7 +46,7 @@ end
 
 -- Once for all calls that ask at the same time; kept for the client's life.
 local function look_up(client, call)
-    local region = region_of(client)
+    local region = M.region(client.config, client.origin)
     if not region then
         return nil, errors.new("config", "no project: pass one, set `project` or "
             .. "HUAWEICLOUD_SDK_PROJECT_ID, or set `region`, so that it can be looked up")
