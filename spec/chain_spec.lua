@@ -297,6 +297,19 @@ describe("the default chain", function()
         assert.same({}, emu:requests("metadata_token"))
     end)
 
+    it("stops at a pod identity whose settings are wrong", function()
+        local changes = { HC_CONTAINER_AUTHORIZATION_TOKEN_FILE = "/nonexistent/token" }
+        for name, value in pairs(NO_ENVIRONMENT) do changes[name] = changes[name] or value end
+        local err = failure("credentials", default(changes):get())
+        assert.matches("/nonexistent/token", err.message, 1, true)
+        changes.HC_CONTAINER_AUTHORIZATION_TOKEN_FILE = nil
+        for name, value in pairs(NO_ENVIRONMENT) do changes[name] = value end
+        changes.HC_CONTAINER_CREDENTIALS_FULL_URI = "http://example.com/x"
+        err = failure("credentials", default(changes):get())
+        assert.matches("plain http", err.message, 1, true)
+        assert.same({}, emu:requests("metadata_token"))
+    end)
+
     it("stops at a pod identity that does not answer", function()
         local changes = { HC_CONTAINER_CREDENTIALS_FULL_URI = "http://127.0.0.1:1/x" }
         for name, value in pairs(NO_ENVIRONMENT) do changes[name] = value end

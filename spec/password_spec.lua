@@ -182,18 +182,20 @@ describe("password fails", function()
         it("where IAM answers " .. status .. ", and names it", function()
             emu:fault { operation = "iam_token", status = status, times = 0 }
             local err = broken(provider())
-            assert.matches("status " .. status, err.message, 1, true)
-            assert.matches("domain and project " .. emu.region, err.message, 1, true)
+            assert.equal(status, err.status)
+            local may_pass = status == 429 or status >= 500
+            assert.matches(may_pass and "try again later" or "domain and project " .. emu.region,
+                err.message, 1, true)
             assert.equal(1, asked())
         end)
     end
 
     it("with the code of IAM's answer", function()
         emu:fault { operation = "iam_token", status = 403, shape = 3, code = "IAM.0001" }
-        assert.matches("code IAM.0001", broken(provider()).message, 1, true)
+        assert.equal("IAM.0001", broken(provider()).code)
         emu:fault { operation = "iam_token", status = 400,
             body = '{"error":{"code":400,"message":"x","title":"Bad Request"}}' }
-        assert.matches("code 400)", broken(provider()).message, 1, true)
+        assert.equal("400", broken(provider()).code)
     end)
 
     it("where the answer has no X-Subject-Token", function()

@@ -226,8 +226,10 @@ describe("pod identity fails, and stops a chain,", function()
         it("where the answer is " .. status, function()
             emu:fault { operation = "pod_identity", status = status, body = "TOKENTOKEN" }
             local err = broken(working())
-            assert.matches("answered status " .. status, err.message, 1, true)
-            assert.matches("service account", err.message, 1, true)
+            assert.equal(status, err.status)
+            local may_pass = status == 429 or status >= 500
+            assert.matches(may_pass and "try again later" or "service account", err.message, 1,
+                true)
             assert.is_nil(tostring(err):find("TOKENTOKEN", 1, true))
             assert.equal(1, asked())
         end)
@@ -235,7 +237,7 @@ describe("pod identity fails, and stops a chain,", function()
 
     it("where the platform refuses the file's text", function()
         local err = broken(provider(emu.pod_identity_uri, token_file("another")))
-        assert.matches("status 401", err.message, 1, true)
+        assert.equal(401, err.status)
     end)
 
     it("where the answer is malformed", function()

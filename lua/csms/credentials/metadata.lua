@@ -22,22 +22,22 @@ local function fail(message, absent)
 end
 
 local function origin_of(self)
-    local err
+    local err, absent
     if not self.origin then
-        self.origin, err = source.origin("metadata", {
+        self.origin, err, absent = source.origin("metadata", {
             url = self.endpoint, allow_http = true, no_proxy = true, connect_timeout = 1,
             max_response = 65536,
         })
     end
-    return self.origin, err
+    return self.origin, err, absent
 end
 
 local function request(self, context, operation, headers, read)
-    local origin, err = origin_of(self)
-    if not origin then return nil, err end
+    local origin, err, absent = origin_of(self)
+    if not origin then return nil, err, absent end
     return source.request({
         source = "metadata", origin = origin, operation = operation, timeout = TIMEOUT,
-        optional = true,
+        optional = true, secret = self.token,
         call = { headers = headers },
     }, context, read)
 end
@@ -50,7 +50,7 @@ local function get_token(self, context)
     local token, err, absent = request(self, context, api.metadata.token, headers, function(answer)
         if answer.status == 200 then return answer.body end
         if NO_TOKEN[answer.status] then return "" end
-        return fail("the metadata service gave no token (status " .. answer.status .. ")")
+        return fail("the metadata service gave no token")
     end)
     if not token then return nil, err, absent end
     self.token = token
@@ -67,9 +67,7 @@ local function read_keys(answer, context)
         return fail("this instance has no agency; bind one to it in the console of ECS", true)
     end
     if answer.status == 401 then return nil, "token" end
-    if answer.status ~= 200 then
-        return fail("the metadata service answered status " .. answer.status)
-    end
+    if answer.status ~= 200 then return fail("the metadata service gave no keys") end
     local body = json.decode(answer.body)
     return M.read_credential("metadata", type(body) == "table" and body.credential, answer, context)
 end

@@ -32,14 +32,6 @@ local function named_project(self)
     return login.project_id or login.project
 end
 
--- Nothing of the answer but a code, and that only where it looks like one: a
--- server may repeat the password.
-local function code_of(body, password)
-    local code = errors.read_body(body).code
-    if not code or #code > 12 or not code:find("^%a*%.?%d+$") then return "" end
-    if password:find(code, 1, true) or code:find(password, 1, true) then return "" end
-    return ", code " .. code
-end
 
 local function read_token(self, answer, now)
     if answer.status == 401 then
@@ -47,9 +39,9 @@ local function read_token(self, answer, now)
         return fail("IAM refused the user; check domain (the account), user, password and project "
             .. named_project(self))
     end
+    if source.may_pass(answer) then return fail("IAM gives no token now; try again later") end
     if answer.status ~= 201 then
-        return fail(("IAM gave no token (status %d%s); check domain and project %s"):format(
-            answer.status, code_of(answer.body, self.login().password), named_project(self)))
+        return fail("IAM gave no token; check domain and project " .. named_project(self))
     end
     local text = answer.header("X-Subject-Token")
     if not text then return fail("IAM's answer has no X-Subject-Token; check iam_endpoint") end
@@ -78,6 +70,7 @@ local function fetch(self, context)
     if not origin then return nil, err end
     return source.request({
         source = "password", origin = origin, operation = api.iam.token, timeout = TIMEOUT,
+        secret = self.login().password,
         call = { argument = self.login() },
     }, context, function(answer)
         local credential, expires, absent = read_token(self, answer, context.runtime.now())

@@ -55,9 +55,11 @@ local function origin_of(self, context)
 end
 
 local function read_answer(answer, context)
+    if source.may_pass(answer) then
+        return fail("the credentials endpoint gives no keys now; try again later")
+    end
     if answer.status ~= 200 then
-        return fail("the credentials endpoint answered status " .. answer.status
-            .. "; check the pod's service account")
+        return fail("the credentials endpoint gives no keys; check the pod's service account")
     end
     local body = json.decode(answer.body)
     local found = type(body) == "table" and (body.credential or body.credentials or body)
@@ -68,15 +70,15 @@ local function fetch(self, context)
     if not (self.uri and self.file) then
         return fail(URI .. " and " .. FILE .. " are not both set", true)
     end
-    local authorization, err = read_authorization(self.file)
-    if not authorization then return nil, err end
+    local authorization, err, absent = read_authorization(self.file)
+    if not authorization then return nil, err, absent end
     local origin
-    origin, err = origin_of(self, context)
-    if not origin then return nil, err end
+    origin, err, absent = origin_of(self, context)
+    if not origin then return nil, err, absent end
     local _, target = split(self.uri)
     return source.request({
         source = "pod_identity", origin = origin, operation = api.pod_identity.keys,
-        timeout = TIMEOUT,
+        timeout = TIMEOUT, secret = authorization,
         call = {
             target = target,
             headers = { "Content-Type", "application/json", "Authorization", authorization },

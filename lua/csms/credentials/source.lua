@@ -50,10 +50,32 @@ function M.origin(source, options)
     return origin
 end
 
---- Sends one request: read(answer) -> result..., or nil and the error; both may
---- look at the answer's headers.
--- request: {source, origin, operation, call, timeout, optional}; where a source
--- is optional, nobody's answer means that it is not there.
+--- Whether an answer is a failure that may pass by itself.
+function M.may_pass(answer)
+    return answer.status == 429 or answer.status >= 500
+end
+
+local function repeats(text, secret)
+    return secret ~= "" and (text:find(secret, 1, true) or secret:find(text, 1, true))
+end
+
+-- What tells the failure apart: of the body nothing but a code, and that only where
+-- it looks like one, because a server may repeat the secret that it was sent.
+local function note_answer(err, answer, secret)
+    local code = errors.read_body(answer.body).code
+    local id = errors.request_id(answer)
+    err.status = answer.status
+    if code and #code <= 12 and code:find("^%a*%.?%d+$") and not repeats(code, secret) then
+        err.code = code
+    end
+    if id and not repeats(id, secret) then err.request_id = id end
+end
+
+--- Sends one request: read(answer) -> result..., or nil and the error, which gets
+--- the answer's status, code and request id; both may look at its headers.
+-- request: {source, origin, operation, call, timeout, optional, secret}; where a
+-- source is optional, nobody's answer means that it is not there. secret: what goes
+-- out with it and stays out of errors; nil or "" for none.
 function M.request(request, context, read)
     local built = wire.build(request.operation, request.call)
     local left = context.ends_at and context.ends_at - context.runtime.now() or math.huge
@@ -66,6 +88,7 @@ function M.request(request, context, read)
     local first, second, third
     if answer then
         first, second, third = read(answer)
+        if errors.is_error(second) then note_answer(second, answer, request.secret or "") end
     else
         first, second, third = M.fail(request.source, err.message, request.optional, err.cause)
     end
