@@ -30,7 +30,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(WERROR)
 HARDENING := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 # The prefix map: the same source gives the same bytes in any folder.
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread \
-	-ffile-prefix-map=$(CURDIR)=. $(WARNINGS) $(HARDENING) $(CFLAGS)
+	'-ffile-prefix-map=$(CURDIR)=.' $(WARNINGS) $(HARDENING) $(CFLAGS)
 # nodelete: a thread of libcurl's may outlive the Lua state that loaded us.
 ALL_LDFLAGS = -shared -pthread -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
 LIBS_CFLAGS := $(shell $(PKG_CONFIG) --cflags libcurl libcrypto)
@@ -76,38 +76,38 @@ $(BUILD)/$(1)/csms/core.so: $(ENGINE:src/%.c=$(BUILD)/engine/%.o) $(BINDING:src/
 	@$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS)
 
 install-$(1): $(BUILD)/$(1)/csms/core.so
-	install -d $$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms
-	install -m 755 $$< $$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms/core.so
+	install -d '$$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms'
+	install -m 755 $$< '$$(DESTDIR)$$(PREFIX)/lib/lua/$(1)/csms/core.so'
 	for module in $(MODULES); do \
-		install -D -m 644 lua/$$$$module $$(DESTDIR)$$(PREFIX)/share/lua/$(1)/$$$$module || exit 1; \
+		install -D -m 644 lua/$$$$module '$$(DESTDIR)$$(PREFIX)/share/lua/$(1)'/$$$$module || exit 1; \
 	done
 endef
 $(foreach lua,$(LUAS),$(eval $(call lua_rules,$(lua))))
 
 # The command line, which is for Lua 5.4.
 install-bin:
-	install -D -m 755 lua/csms/cli.lua $(DESTDIR)$(PREFIX)/bin/csms
+	install -D -m 755 lua/csms/cli.lua '$(DESTDIR)$(PREFIX)/bin/csms'
 
 install: $(LUAS:%=install-%) $(if $(filter 5.4,$(LUAS)),install-bin)
 
 # What LuaRocks calls (csms-scm-1.rockspec): one Lua, into its own folders.
 ifdef LUA
-ROCK_LUA := $(shell $(LUA) -e 'io.write((_VERSION:gsub("Lua ", "")))')
+ROCK_LUA := $(shell '$(LUA)' -e 'io.write((_VERSION:gsub("Lua ", "")))')
 ifdef LUA_INCDIR
-LUA_INC_$(ROCK_LUA) := -I$(LUA_INCDIR)
+LUA_INC_$(ROCK_LUA) := '-I$(LUA_INCDIR)'
 endif
 endif
 
 rock: $(BUILD)/$(ROCK_LUA)/csms/core.so
 
 rock-install: rock
-	install -d $(INST_LIBDIR)/csms
-	install -m 755 $(BUILD)/$(ROCK_LUA)/csms/core.so $(INST_LIBDIR)/csms/core.so
+	install -d '$(INST_LIBDIR)/csms'
+	install -m 755 $(BUILD)/$(ROCK_LUA)/csms/core.so '$(INST_LIBDIR)/csms/core.so'
 	for module in $(MODULES); do \
-		install -D -m 644 lua/$$module $(INST_LUADIR)/$$module || exit 1; \
+		install -D -m 644 lua/$$module '$(INST_LUADIR)'/$$module || exit 1; \
 	done
 ifeq ($(ROCK_LUA),5.4)
-	install -D -m 755 lua/csms/cli.lua $(INST_BINDIR)/csms
+	install -D -m 755 lua/csms/cli.lua '$(INST_BINDIR)/csms'
 endif
 
 build-packages:
@@ -155,10 +155,10 @@ lint: build-packages
 INSTALLED := $(CURDIR)/$(BUILD)/installed
 check-install: test-packages
 	@.ci/packages luarocks
-	@rm -rf $(INSTALLED)
-	@$(MAKE) --no-print-directory install LUAS=5.4 PREFIX=$(INSTALLED)/make >/dev/null
-	@luarocks --lua-version 5.4 make --tree $(INSTALLED)/rocks --deps-mode none >/dev/null
-	@for tree in $(INSTALLED)/make $(INSTALLED)/rocks; do \
+	@rm -rf '$(INSTALLED)'
+	@$(MAKE) --no-print-directory install LUAS=5.4 PREFIX='$(INSTALLED)/make' >/dev/null
+	@luarocks --lua-version 5.4 make --tree '$(INSTALLED)/rocks' --deps-mode none >/dev/null
+	@for tree in '$(INSTALLED)/make' '$(INSTALLED)/rocks'; do \
 		echo "== $$tree"; \
 		LUA_PATH="$$tree/share/lua/5.4/?.lua;$$tree/share/lua/5.4/?/init.lua;./?.lua;;" \
 		LUA_CPATH="$$tree/lib/lua/5.4/?.so;;" \
@@ -219,7 +219,7 @@ gc-stress: test-packages
 COVERAGE := -O0 -g --coverage -fprofile-update=atomic
 coverage: test-packages
 	@.ci/packages gcovr $(LINT_PACKAGES) libclang-rt-14-dev
-	@rm -rf $(BUILD)/coverage
+	@rm -rf '$(BUILD)/coverage'
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING= \
 		CFLAGS='$(COVERAGE)' LDFLAGS=--coverage all
 	@spec/torture/build $(BUILD)/coverage/torture '$(CC)' '$(COVERAGE)'
@@ -284,4 +284,4 @@ env:
 	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/5.1/?.so;;'"
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf '$(BUILD)'

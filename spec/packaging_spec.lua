@@ -1,9 +1,11 @@
 -- What is installed, and that the version is one.
 
-local csms = require "csms"
+local cli = require "spec.support.cli"
 local core = require "csms.core"
+local csms = require "csms"
 local files = require "spec.support.files"
 
+local quote = cli.quote
 local abi = _VERSION:match("%d%.%d")
 
 local function run(command)
@@ -13,11 +15,25 @@ local function run(command)
     return output
 end
 
+-- A folder with a space in its path, as a person's may have.
 local function with_folder(fn)
-    local folder = run("mktemp -d"):match("^(%S+)")
+    local base = files.temporary()
+    local folder = base .. "/a folder"
+    run("mkdir " .. quote(folder))
     local good, problem = pcall(fn, folder)
-    run("rm -rf '" .. folder .. "'")
+    files.remove(base)
     if not good then error(problem, 0) end
+end
+
+-- Installs for this Lua, below a folder that stands for the root.
+local function install_below(folder)
+    return run(("make install LUAS=%s PREFIX=/usr DESTDIR=%s"):format(abi, quote(folder)))
+end
+
+-- Installs into a folder for Lua 5.4; returns its command line, for a shell.
+local function install_command(folder)
+    assert.matches("exit 0\n$", run("make install LUAS=5.4 PREFIX=" .. quote(folder)))
+    return "env -u LUA_PATH -u LUA_CPATH " .. quote(folder .. "/bin/csms")
 end
 
 describe("packaging", function()
@@ -35,12 +51,12 @@ describe("packaging", function()
         with_folder(function(folder)
             local sums = {}
             for index, name in ipairs { "one", "another/folder" } do
-                local output = run(("mkdir -p %s/%s && git archive HEAD | tar -x -C %s/%s && "
-                    .. "env -u MAKEFLAGS -u BUILD make -C %s/%s LUAS=%s"):format(folder, name,
-                    folder, name, folder, name, abi))
-                assert.matches("exit 0\n$", output)
-                sums[index] = run(("sha256sum <%s/%s/.build/%s/csms/core.so"):format(folder, name,
+                local copy = quote(folder .. "/" .. name)
+                local output = run(("mkdir -p %s && git archive HEAD | tar -x -C %s && "
+                    .. "env -u MAKEFLAGS -u BUILD make -C %s LUAS=%s"):format(copy, copy, copy,
                     abi))
+                assert.matches("exit 0\n$", output)
+                sums[index] = run(("sha256sum <%s/.build/%s/csms/core.so"):format(copy, abi))
                 assert.matches("exit 0\n$", sums[index])
             end
             assert.equal(sums[1], sums[2])
@@ -49,8 +65,7 @@ describe("packaging", function()
 
     it("installs with make into a folder, and works from there", function()
         with_folder(function(folder)
-            local output = run("make install LUAS=" .. abi .. " PREFIX=/usr DESTDIR=" .. folder)
-            assert.matches("exit 0\n$", output)
+            assert.matches("exit 0\n$", install_below(folder))
             local lua = abi == "5.4" and "lua5.4" or "luajit"
             local share = folder .. "/usr/share/lua/" .. abi
             local loaded = run(("cd / && LUA_PATH='%s/?.lua;%s/?/init.lua;;' "
@@ -64,30 +79,40 @@ describe("packaging", function()
     it("installs the command line, which finds its modules", function()
         if abi ~= "5.4" then return end
         with_folder(function(folder)
-            run("make install LUAS=5.4 PREFIX=" .. folder)
+            local command = install_command(folder)
             assert.equal("csms " .. csms._VERSION .. "\nexit 0\n",
-                run("cd / && env -u LUA_PATH -u LUA_CPATH " .. folder .. "/bin/csms --version"))
+                run("cd / && " .. command .. " --version"))
         end)
     end)
 
     it("installs a command line that takes no module from the folder that it runs in", function()
         if abi ~= "5.4" then return end
         with_folder(function(folder)
-            run("make install LUAS=5.4 PREFIX=" .. folder)
+            local command = install_command(folder)
             files.write(folder .. "/cjson.lua", "os.exit(66)")
-            run("mkdir " .. folder .. "/cjson")
+            run("mkdir " .. quote(folder .. "/cjson"))
             files.write(folder .. "/cjson/safe.lua", "os.exit(66)")
-            assert.matches("no CSMS backup blob.*exit 8\n$", run("cd " .. folder
-                .. " && env -u LUA_PATH -u LUA_CPATH " .. folder .. "/bin/csms inspect cjson.lua"))
+            assert.matches("no CSMS backup blob.*exit 8\n$",
+                run("cd " .. quote(folder) .. " && " .. command .. " inspect cjson.lua"))
         end)
     end)
 
     it("installs every Lua module of the checkout", function()
         with_folder(function(folder)
-            run("make install LUAS=" .. abi .. " PREFIX=/usr DESTDIR=" .. folder)
+            install_below(folder)
             local list = " && find csms -name '*.lua' | sort"
             assert.equal(run("cd lua" .. list),
-                run("cd " .. folder .. "/usr/share/lua/" .. abi .. list))
+                run("cd " .. quote(folder .. "/usr/share/lua/" .. abi) .. list))
+        end)
+    end)
+
+    it("removes nothing but its own folder before it checks what is installed", function()
+        with_folder(function(folder)
+            local removed = {}
+            local plan = run(("cp -r Makefile src lua %s && env -u MAKEFLAGS -u BUILD "
+                .. "make -n -C %s check-install"):format(quote(folder), quote(folder)))
+            for line in plan:gmatch "rm %-rf ([^\n]*)" do removed[#removed + 1] = line end
+            assert.same({ quote(folder .. "/.build/installed") }, removed)
         end)
     end)
 
