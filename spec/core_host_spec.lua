@@ -1,6 +1,7 @@
 -- The program that loads the module is looked at first.
 
 local core = require "csms.core"
+local files = require "spec.support.files"
 
 local interpreter = os.getenv "CSMS_SPEC_LUA" or "lua5.4"
 
@@ -13,15 +14,16 @@ end
 
 describe("a program that exports an OpenSSL of its own", function()
     it("is refused, with what to do", function()
-        local folder = run("mktemp -d"):match("^%S+")
+        local folder = files.temporary()
+        local host = files.quote(folder .. "/host")
         local lua = _VERSION == "Lua 5.4" and "lua5.4" or "luajit"
         -- A module built with a sanitizer wants a program that is too.
         local sanitize = interpreter:find("asan") and "clang -fsanitize=address,undefined" or "cc"
-        local built = run((sanitize .. " -Wl,-E -o %s/host spec/support/foreign_openssl.c "
-            .. "$(pkg-config --cflags --libs %s) -lm -ldl"):format(folder, lua))
+        local built = run((sanitize .. " -Wl,-E -o %s spec/support/foreign_openssl.c "
+            .. "$(pkg-config --cflags --libs %s) -lm -ldl"):format(host, lua))
         assert.equal("", built)
-        local output = run(("LUA_CPATH='%s' %s/host"):format(package.cpath, folder))
-        run("rm -rf '" .. folder .. "'")
+        local output = run(("LUA_CPATH='%s' %s"):format(package.cpath, host))
+        files.remove(folder)
         assert.matches("OpenSSL of its own", output)
         assert.matches("Debian's nginx", output)
     end)

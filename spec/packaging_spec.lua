@@ -1,11 +1,10 @@
 -- What is installed, and that the version is one.
 
-local cli = require "spec.support.cli"
 local core = require "csms.core"
 local csms = require "csms"
 local files = require "spec.support.files"
 
-local quote = cli.quote
+local quote = files.quote
 local abi = _VERSION:match("%d%.%d")
 
 local function run(command)

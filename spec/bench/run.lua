@@ -260,7 +260,7 @@ local function to_disk()
         .. "--quiet -o " .. dir, nil, server.slow)
     local seen = in_rounds(LONG_ROUNDS, {
         store = function()
-            run("rm -rf " .. dir)
+            run("rm -rf " .. quote(dir))
             local numbers = store()
             local count = tonumber(output_of("find " .. dir .. " -name '*.blob' | wc -l"))
             assert(count == BATCH, count .. " blobs in the store")
@@ -268,7 +268,7 @@ local function to_disk()
         end,
         none = program(spawn .. "lua5.4 spec/bench/library.lua all 64", nil, server.slow),
     })
-    run("rm -rf " .. dir)
+    run("rm -rf " .. quote(dir))
     row("wall time in times the same batch without a store", ratio(seen, "store", "none", 1),
         "%6.2f", 1.5)
     aside("s: with a store %.2f, without %.2f; CPU s: %.2f and %.2f", typical(seen, "store", 1),

@@ -2,6 +2,7 @@
 -- workers. Prints resident memory, descriptors and threads at each tenth; what matters is that they
 -- do not grow from the second tenth on. Exit code 1 where one of them does.
 
+local files = require "spec.support.files"
 local nginx = require "spec.support.nginx"
 local server_of = require "spec.bench.server"
 local socket = require "socket"
@@ -55,13 +56,12 @@ end
 
 -- A child that waits for a line after each tenth, so that it can be looked at.
 local function plain(server)
-    local dir = nginx.output_of("mktemp -d"):gsub("%s+$", "")
-    local file = assert(io.open(dir .. "/child.lua", "w"))
-    file:write(CHILD:format(tenth))
-    file:close()
-    os.execute("mkfifo " .. dir .. "/go")
-    local pipe = assert(io.popen(("env %s sh -c 'echo $$; exec lua5.4 %s/child.lua < %s/go'")
-        :format(server:environment(), dir, dir)))
+    local dir = files.temporary()
+    files.write(dir .. "/child.lua", CHILD:format(tenth))
+    os.execute("mkfifo " .. files.quote(dir .. "/go"))
+    local pipe = assert(io.popen(
+        ("env %s sh -c 'echo $$; exec lua5.4 \"$0/child.lua\" <\"$0/go\"' %s")
+        :format(server:environment(), files.quote(dir))))
     local pid = tonumber(pipe:read "*l")
     local go = assert(io.open(dir .. "/go", "w"))
     local samples = {}
@@ -74,7 +74,7 @@ local function plain(server)
     end
     go:close()
     pipe:close()
-    os.execute("rm -rf " .. dir)
+    files.remove(dir)
     judge("plain Lua", samples)
 end
 

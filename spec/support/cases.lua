@@ -2,6 +2,9 @@
 
 local canaries = require "spec.support.canaries"
 local csms = require "csms"
+local files = require "spec.support.files"
+
+local quote = files.quote
 
 local M = {}
 
@@ -79,10 +82,6 @@ local VARIABLES = {
 -- No source of credentials but those that a case names: no home, and a metadata
 -- service that refuses connections instead of the real one's address.
 local DEFAULTS = { HOME = "/nonexistent", CSMS_METADATA_ENDPOINT = "http://127.0.0.1:1" }
-
-local function quote(text)
-    return "'" .. text:gsub("'", "'\\''") .. "'"
-end
 
 local function output_of(command)
     local pipe = assert(io.popen(command))

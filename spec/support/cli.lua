@@ -16,9 +16,7 @@ local DEFAULTS = {
 
 local PATIENCE = 60 -- seconds
 
-function M.quote(text)
-    return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
-end
+M.quote = files.quote
 
 --- Waits until fn() gives a true value, and returns it.
 function M.wait_for(what, fn)

@@ -2,6 +2,11 @@
 
 local M = {}
 
+--- A text as one word of a shell line.
+function M.quote(text)
+    return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
+end
+
 --- The whole content of a file; raises where it cannot be read.
 function M.read(path)
     local file = assert(io.open(path, "rb"))
@@ -19,7 +24,7 @@ end
 
 --- Sorted paths of the files in a folder whose names match a Lua pattern.
 function M.list(folder, pattern)
-    local listing = assert(io.popen("ls '" .. folder .. "'"))
+    local listing = assert(io.popen("ls " .. M.quote(folder)))
     local paths = {}
     for name in listing:lines() do
         if name:find(pattern) then paths[#paths + 1] = folder .. "/" .. name end
@@ -37,7 +42,7 @@ function M.temporary()
 end
 
 function M.remove(folder)
-    os.execute("rm -rf '" .. folder .. "'")
+    os.execute("rm -rf " .. M.quote(folder))
 end
 
 return M

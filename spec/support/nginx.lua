@@ -19,6 +19,8 @@ local ROOT = debug.getinfo(1, "S").source:match("^@(.*)spec/support/nginx%.lua$"
 local MODULES = "/usr/lib/nginx/modules"
 local LOWEST, HIGHEST = 32001, 32767 -- above the emulators', below outgoing connections
 
+local quote = files.quote
+
 local M = {}
 
 local Server = {}
@@ -53,10 +55,6 @@ local function output_of(command)
     local text = pipe:read("*a")
     pipe:close()
     return text
-end
-
-local function quote(text)
-    return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
 M.output_of, M.quote = output_of, quote

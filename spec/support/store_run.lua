@@ -5,6 +5,8 @@ local core = require "csms.core"
 local csms = require "csms"
 local files = require "spec.support.files"
 
+local quote = files.quote
+
 local M = {
     PROJECT = ("0123456789abcdef"):rep(2),
     NAMES = { "alpha", "Beta.two" },
@@ -19,10 +21,6 @@ function M.blob(name, version)
 end
 
 -- ---- processes ----------------------------------------------------------------
-
-local function quote(text)
-    return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
-end
 
 --- Runs a shell line: its output, and its exit code.
 function M.shell(line)
@@ -54,12 +52,12 @@ end
 
 --- A new folder for a spec's files.
 function M.scratch()
-    return (M.shell "mktemp -d"):match "^%S+"
+    return files.temporary()
 end
 
 --- One in memory, where there is such a place: for thousands of stores.
 function M.scratch_in_memory()
-    return (M.shell "mktemp -d -p /dev/shm 2>/dev/null || mktemp -d"):match "^%S+"
+    return (M.shell "mktemp -d -p /dev/shm 2>/dev/null || mktemp -d"):match "^[^\n]+"
 end
 
 --- Builds the library of spec/support/fail_nth.c in a folder: its path.

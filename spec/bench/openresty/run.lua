@@ -4,10 +4,12 @@
 -- (spec.bench.measure), because machines differ.
 -- Needs wrk, and csms.core built for LuaJIT.
 
+local files = require "spec.support.files"
 local rounds = require "spec.bench.measure"
 local nginx = require "spec.support.nginx"
 local socket = require "socket"
 
+local quote, read = files.quote, files.read
 local ratio, typical = rounds.ratio, rounds.typical
 
 local quick = arg[1] == "quick"
@@ -15,33 +17,26 @@ local ROUNDS, SECONDS, WARM = quick and 3 or 9, 2, 1
 local CANDIDATES = { "csms", "http1", "cosocket", "blocking" }
 local TICKS = 100 -- a second, of /proc/PID/stat
 
-local dir = nginx.output_of("mktemp -d"):gsub("%s+$", "")
+local dir = files.temporary()
 local pipes = {}
-
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
-end
 
 -- The worker of an nginx with that configuration: its process id.
 local function start(name, configuration, values)
     values.NAME = name
     local text = read("spec/bench/openresty/" .. configuration):gsub("@([A-Z]+)@", values)
-    local file = assert(io.open(dir .. "/" .. name .. ".conf", "wb"))
-    file:write(text)
-    file:close()
+    local path = dir .. "/" .. name
+    files.write(path .. ".conf", text)
     local root = nginx.output_of("id -u"):find "^0%s" and "user root;" or ""
-    local pipe = io.popen(("exec setpriv --pdeathsig TERM nginx -p %s -e %s/%s.log -c %s/%s.conf "
-        .. "-g 'daemon off; %s' 2>>%s/%s.log"):format(dir, dir, name, dir, name, root, dir, name))
+    local pipe = io.popen(("exec setpriv --pdeathsig TERM nginx -p %s -e %s -c %s "
+        .. "-g 'daemon off; %s' 2>>%s"):format(quote(dir), quote(path .. ".log"),
+        quote(path .. ".conf"), root, quote(path .. ".log")))
     pipes[#pipes + 1] = { pipe = pipe, name = name }
     nginx.wait_until(name .. " runs", function()
-        local pid = io.open(dir .. "/" .. name .. ".pid")
+        local pid = io.open(path .. ".pid")
         if pid then pid:close() end
         return pid
     end)
-    local master = tonumber(read(dir .. "/" .. name .. ".pid"))
+    local master = tonumber(read(path .. ".pid"))
     return tonumber(nginx.wait_until("it has a worker", function()
         return read(("/proc/%d/task/%d/children"):format(master, master)):match "%d+"
     end))
@@ -49,10 +44,10 @@ end
 
 local function stop()
     for _, item in ipairs(pipes) do
-        os.execute("kill $(cat " .. dir .. "/" .. item.name .. ".pid)")
+        os.execute("kill $(cat " .. quote(dir .. "/" .. item.name .. ".pid") .. ")")
         item.pipe:close()
     end
-    os.execute("rm -rf " .. dir)
+    files.remove(dir)
 end
 
 -- CPU seconds of the worker's own thread, and of all its threads.
@@ -121,7 +116,8 @@ end
 local function make_certificate()
     assert(os.execute(("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
         .. "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
-        .. "-keyout %s/server.key -out %s/server.crt 2>/dev/null"):format(dir, dir)))
+        .. "-keyout %s -out %s 2>/dev/null"):format(quote(dir .. "/server.key"),
+        quote(dir .. "/server.crt"))))
 end
 
 local function show(seen, speed, concurrency)
@@ -172,7 +168,7 @@ local good, problem = pcall(function()
 end)
 if not good then
     io.stderr:write(tostring(problem), "\n")
-    os.execute("tail -5 " .. dir .. "/*.log >&2")
+    os.execute("tail -5 " .. quote(dir) .. "/*.log >&2")
 end
 stop()
 os.exit(good)

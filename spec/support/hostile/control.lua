@@ -1,17 +1,11 @@
 -- Starts and steers the server that misbehaves (spec/support/hostile/server.lua).
 
+local files = require "spec.support.files"
 local list = require "spec.support.hostile.cases"
 local socket = require "socket"
 
 local Server = {}
 Server.__index = Server
-
-local function output_of(command)
-    local pipe = assert(io.popen(command))
-    local text = pipe:read("*a")
-    pipe:close()
-    return text
-end
 
 local function command(self, line)
     assert(self.control:send(line .. "\n"))
@@ -47,16 +41,17 @@ end
 function Server:stop()
     self.control:close()
     self.pipe:close()
-    os.execute("rm -r " .. self.dir)
+    files.remove(self.dir)
 end
 
 local M = { cases = list, good = list[1] }
 
 function M.start()
     local self = setmetatable({ ports = {}, index = {} }, Server)
-    self.dir = output_of("mktemp -d"):gsub("%s+$", "")
+    self.dir = files.temporary()
     self.ca_file = self.dir .. "/ca.crt"
-    self.pipe = assert(io.popen("exec lua5.4 spec/support/hostile/server.lua " .. self.dir))
+    self.pipe = assert(io.popen("exec lua5.4 spec/support/hostile/server.lua "
+        .. files.quote(self.dir)))
     local ports = {}
     for port in assert(self.pipe:read("*l")):gmatch("%d+") do ports[#ports + 1] = port end
     for index, case in ipairs(list) do

@@ -9,6 +9,7 @@
 
 local certificates = require "spec.emulator.certificates"
 local cqueues = require "cqueues"
+local files = require "spec.support.files"
 local list = require "spec.support.hostile.cases"
 local net = require "cqueues.socket"
 local Peer = require "spec.support.hostile.peer"
@@ -21,18 +22,11 @@ local PATIENCE = 30 -- seconds for the control connection to come
 
 local loop = cqueues.new()
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read("*a")
-    file:close()
-    return text
-end
-
 -- ---- TLS --------------------------------------------------------------------
 
 certificates.write(DIR)
-local certificate = x509.new(read(DIR .. "/good.crt"))
-local key = pkey.new(read(DIR .. "/good.pem"))
+local certificate = x509.new(files.read(DIR .. "/good.crt"))
+local key = pkey.new(files.read(DIR .. "/good.pem"))
 
 local function context_for(protocol)
     local context = ssl_context.new("TLS", true)
