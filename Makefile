@@ -49,8 +49,9 @@ SPEC_PACKAGES := lua-busted lua-socket lua-cqueues curl strace
 LINT_PACKAGES := lua-check cppcheck clang clang-tidy clang-format
 
 # The module from this checkout, for Lua 5.4.
+BUILT := $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)
 lua_env := LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
-	LUA_CPATH='./$(BUILD)/5.4/?.so;;'
+	LUA_CPATH='$(BUILT)/5.4/?.so;;'
 
 .PHONY: all install install-bin rock rock-install demo test test-signers lint asan valgrind \
 	gc-stress tsan torture fuzz coverage check-install bench bench-quick soak bench-openresty \
@@ -152,7 +153,7 @@ lint: build-packages
 	! grep -nE '\b(abort|exit)\(' src/*.c
 
 # The installed copies, by make and by LuaRocks, pass the client's specs.
-INSTALLED := $(CURDIR)/$(BUILD)/installed
+INSTALLED := $(BUILT)/installed
 check-install: test-packages
 	@.ci/packages luarocks
 	@rm -rf '$(INSTALLED)'
@@ -227,7 +228,7 @@ coverage: test-packages
 		spec/run "$(BUILD)/coverage" 5.1 spec/openresty_spec.lua \
 			spec/engine_thread_spec.lua spec/file_spec.lua; \
 		LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
-		LUA_CPATH='./$(BUILD)/coverage/5.4/?.so;;' \
+		LUA_CPATH='$(BUILT)/coverage/5.4/?.so;;' \
 		lua5.4 spec/torture/run $(BUILD)/coverage/torture $(TORTURE); \
 	} >$(BUILD)/coverage/log; grep ' passed, ' $(BUILD)/coverage/log
 	@gcovr --root . --filter src/ --exclude-unreachable-branches \
@@ -248,7 +249,7 @@ tsan: test-packages
 	clang -O1 -g $(TSAN) -pthread $(LUA_INC_5.4) -o $(BUILD)/tsan/stress \
 		spec/support/thread_stress.c $(shell $(PKG_CONFIG) --libs lua5.4)
 	@LUA_PATH='./lua/?.lua;./lua/?/init.lua;./?.lua;;' \
-		LUA_CPATH='./$(BUILD)/tsan/5.4/?.so;;' STRESS_SECONDS=$(STRESS_SECONDS) \
+		LUA_CPATH='$(BUILT)/tsan/5.4/?.so;;' STRESS_SECONDS=$(STRESS_SECONDS) \
 		lua5.4 spec/support/run_thread_stress.lua $(BUILD)/tsan/stress 4
 
 # Ratios against a hand-written cosocket exchange; BENCH_ARGS=quick is shorter.
@@ -280,8 +281,8 @@ valgrind: test-packages
 # Shell lines that let any Lua find this checkout: eval "$$(make -s env)"
 env:
 	@echo "export LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;'"
-	@echo "export LUA_CPATH_5_4='$(CURDIR)/$(BUILD)/5.4/?.so;;'"
-	@echo "export LUA_CPATH='$(CURDIR)/$(BUILD)/5.1/?.so;;'"
+	@echo "export LUA_CPATH_5_4='$(BUILT)/5.4/?.so;;'"
+	@echo "export LUA_CPATH='$(BUILT)/5.1/?.so;;'"
 
 clean:
 	rm -rf '$(BUILD)'

@@ -42,11 +42,11 @@ end
 -- A reason, and patterns of the paths that are read, or asked for, for that reason.
 local function known_files()
     local root = literal(nginx.root())
-    local build = literal(package.cpath:match("%./([^;?]+)/5%.4/%?%.so"))
+    local build = package.cpath:match("([^;?]+)/5%.4/%?%.so"):gsub("^%./", nginx.root())
     return {
         { "the keys", exactly(home .. "/.huaweicloud/credentials") },
         { "the certificates that are trusted", exactly(emu.ca_file) },
-        { "the library", "^" .. root .. "lua/", "^" .. root .. build .. "/" },
+        { "the library", "^" .. root .. "lua/", "^" .. literal(build) .. "/" },
         { "where Lua looks for modules, the folder that it runs in among them",
             "^/usr/.*/lua/5%.%d/", "^" .. root .. "c%l+/[%l/]+%.lua$",
             "^" .. root .. "c%l+/[%l/]+%.so$" },
