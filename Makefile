@@ -190,7 +190,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer
 # All but those whose work is in programs that they start, or about the build.
 ASAN_SPECS ?= $(filter-out spec/cli_% spec/store_kill% spec/store_faults% \
-	spec/instructions% spec/binary% spec/strace%,$(wildcard spec/*_spec.lua))
+	spec/instructions% spec/binary% spec/strace% spec/run%,$(wildcard spec/*_spec.lua))
 asan: test-packages
 	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=clang LUAS=5.4 \
