@@ -132,6 +132,11 @@ local function complaint(line, known)
     return false
 end
 
+-- The calls of a log, one after another.
+local function calls_of(text)
+    return text:gmatch("%d+ +(%l[%w_]*%([^\n]*)")
+end
+
 -- Runs Lua under strace: the calls that are about files and the network, and those among them
 -- that are not as they should be.
 local function trace(words)
@@ -145,7 +150,8 @@ local function trace(words)
     } do
         command[#command + 1] = cli.quote(name .. "=" .. value)
     end
-    command[#command + 1] = "strace -f -y -s 0 -e trace=%file,%network -o " .. cli.quote(log)
+    command[#command + 1] = "strace -f -y -s 0 -e trace=%file,%network,write,fsync,syncfs -o "
+        .. cli.quote(log)
     command[#command + 1] = "/usr/bin/lua5.4"
     for _, word in ipairs(words) do command[#command + 1] = cli.quote(word) end
     local pipe = assert(io.popen(table.concat(command, " ") .. " 2>&1; echo \"exit $?\""))
@@ -154,7 +160,7 @@ local function trace(words)
     assert.matches("exit 0%s*$", output)
 
     local text, complaints, known = files.read(log), {}, known_files()
-    for line in text:gmatch("%d+ +(%l[%w_]*%([^\n]*)") do
+    for line in calls_of(text) do
         complaints[#complaints + 1] = complaint(line, known) or nil
     end
     return text, complaints
@@ -182,11 +188,36 @@ describe("under strace", function()
         assert.is_true(count(text, 'connect[^\n]*inet_addr%("127%.0%.0%.1"%)') > 0)
     end)
 
+    test("csms prune removes what its record names on the disk, and makes that last too", function()
+        for _ = 1, 2 do trace { "lua/csms/cli.lua", "backup", "--all", "-o", store } end
+        local text, complaints = trace { "lua/csms/cli.lua", "prune", store, "--keep-last", "1" }
+        assert.same({}, complaints)
+        local recorded, removed, unsynced = false, 0, {}
+        for line in calls_of(text) do
+            local synced = line:match("^fsync%(%d+<([^>]*)>%) += 0$")
+            local folder = line:match('^unlinkat%(%d+<([^>]*)>, "[^"]*%.blob", 0%) += 0$')
+            if line:find("^write%(%d+<" .. literal(store) .. "/runs/") then
+                recorded = false
+            elseif synced and synced:find(store .. "/runs/", 1, true) then
+                recorded = true
+            elseif folder then
+                assert.is_true(recorded, line)
+                removed, unsynced[folder] = removed + 1, true
+            elseif synced then
+                unsynced[synced] = nil
+            elseif line:find("^syncfs%(.*= 0$") then
+                recorded, unsynced = true, {}
+            end
+        end
+        assert.is_true(removed >= SECRETS)
+        assert.same({}, unsynced)
+    end)
+
     test("csms.backup writes nothing", function()
         local text, complaints = trace { "-e",
             [[assert(require("csms").backup(nil, "secret-0001"))]] }
         assert.same({}, complaints)
-        for line in text:gmatch("%d+ +(%l[%w_]*%([^\n]*)") do
+        for line in calls_of(text) do
             assert.is_false(changes(line), line)
         end
         assert.is_true(count(text, 'connect[^\n]*inet_addr%("127%.0%.0%.1"%)') > 0)
