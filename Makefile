@@ -172,7 +172,7 @@ check-install: test-packages
 # Each call of the C core that can fail fails once, in each operation, and Lua's
 # allocations too; TORTURE=long tries all of them.
 torture: test-packages
-	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
 	@$(MAKE) --no-print-directory $(BUILD)/5.4/csms/core.so
 	@spec/torture/build $(BUILD)/torture
 	@$(lua_env) lua5.4 spec/torture/run $(BUILD)/torture $(TORTURE)
@@ -182,7 +182,7 @@ torture: test-packages
 FUZZ_SECONDS ?= 5
 FUZZ_TARGETS ?=
 fuzz: test-packages
-	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
 	@spec/fuzz/run "$(BUILD)/fuzz" $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 # A Lua 5.4 that is itself built with the sanitizers, so that nothing has to be
@@ -193,7 +193,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 ASAN_SPECS ?= $(filter-out spec/cli_% spec/store_kill% spec/store_faults% \
 	spec/instructions% spec/binary% spec/strace% spec/run%,$(wildcard spec/*_spec.lua))
 asan: test-packages
-	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=clang LUAS=5.4 \
 		CFLAGS='-O1 -g $(SANITIZE)' HARDENING= all
 	clang -O1 -g $(SANITIZE) $(LUA_INC_5.4) -o $(BUILD)/asan/lua \
@@ -207,7 +207,7 @@ asan: test-packages
 GC_SPECS ?= $(patsubst %,spec/%_spec.lua,file secrecy http blob metadata client errors \
 	engine_thread auth profile credentials pod_identity signal runtime listing core_sign core_host)
 gc-stress: test-packages
-	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=clang LUAS=5.4 \
 		CFLAGS='-O1 -g $(SANITIZE)' HARDENING= all
 	clang -O1 -g $(SANITIZE) -D_GNU_SOURCE -DluaL_newstate=stressed_newstate \
@@ -220,7 +220,7 @@ gc-stress: test-packages
 # spec/coverage.txt names what is left. Less than 95 % or 85 % is a failure.
 COVERAGE := -O0 -g --coverage -fprofile-update=atomic
 coverage: test-packages
-	@.ci/packages gcovr $(LINT_PACKAGES) libclang-rt-14-dev
+	@.ci/packages gcovr $(LINT_PACKAGES) libclang-rt-dev
 	@rm -rf '$(BUILD)/coverage'
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING= \
 		CFLAGS='$(COVERAGE)' LDFLAGS=--coverage all
@@ -244,7 +244,7 @@ VALGRIND := valgrind --quiet --error-exitcode=9 --leak-check=full \
 TSAN := -fsanitize=thread -fno-omit-frame-pointer
 STRESS_SECONDS ?= 20
 tsan: test-packages
-	@.ci/packages $(LINT_PACKAGES) libclang-rt-14-dev
+	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CC=clang LUAS=5.4 \
 		CFLAGS='-O1 -g $(TSAN)' HARDENING= all
 	clang -O1 -g $(TSAN) -pthread $(LUA_INC_5.4) -o $(BUILD)/tsan/stress \
