@@ -5,7 +5,7 @@
 #       make lint, test-signers, asan, gc-stress, valgrind, tsan, torture, fuzz,
 #       coverage, check-install, bench, bench-quick, soak, bench-openresty,
 #       emulator, env, clean
-# demo, test, lint, asan, valgrind and emulator install missing Debian packages.
+# All but make itself, install, env and clean install the Debian packages they miss.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -95,6 +95,8 @@ ROCK_LUA := $(shell '$(LUA)' -e 'io.write((_VERSION:gsub("Lua ", "")))')
 ifdef LUA_INCDIR
 LUA_INC_$(ROCK_LUA) := '-I$(LUA_INCDIR)'
 endif
+else ifneq ($(filter rock rock-install,$(MAKECMDGOALS)),)
+$(error rock and rock-install are for LuaRocks, which names a LUA: luarocks --lua-version 5.4 make)
 endif
 
 rock: $(BUILD)/$(ROCK_LUA)/csms/core.so

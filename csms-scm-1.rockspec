@@ -20,7 +20,7 @@ description = {
 }
 
 dependencies = {
-    "lua >= 5.1, ~= 5.2", -- 5.4, or LuaJIT with its 5.1 interface
+    "lua >= 5.1, ~= 5.2, ~= 5.3, < 5.5", -- 5.4, or LuaJIT with its 5.1 interface
     "lua-cjson >= 2.1",
     "argparse >= 0.7", -- the command line
 }
@@ -38,7 +38,9 @@ build = {
     type = "make",
     build_target = "rock",
     install_target = "rock-install",
-    build_variables = { CC = "$(CC)", LUA = "$(LUA)", LUA_INCDIR = "$(LUA_INCDIR)" },
+    build_variables = {
+        CC = "$(CC)", CFLAGS = "$(CFLAGS)", LUA = "$(LUA)", LUA_INCDIR = "$(LUA_INCDIR)",
+    },
     install_variables = {
         LUA = "$(LUA)", INST_LIBDIR = "$(LIBDIR)", INST_LUADIR = "$(LUADIR)",
         INST_BINDIR = "$(BINDIR)",
