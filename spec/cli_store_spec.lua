@@ -472,6 +472,26 @@ describe("csms status", function()
             csms(3, { "status", store }).out)
     end)
 
+    it("does not take a run for whole that a mistake in csms ended", function()
+        local init = os.tmpname()
+        files.write(init, [[
+            local tally = require "csms.cli.tally"
+            local new = tally.new
+            function tally.new(outcomes)
+                local self = new(outcomes)
+                function self.add() error "a mistake" end
+                return self
+            end
+        ]])
+        local result = csms(1, { "backup", "--all", "-o", store, "--rate", "0" },
+            { LUA_INIT = "@" .. init })
+        os.remove(init)
+        assert.matches("a mistake", result.err)
+        assert.is_true(runs()[1].interrupted)
+        assert.matches("no `csms backup %-%-all` has come to its end",
+            csms(3, { "status", store }).err)
+    end)
+
     it("judges what the last whole run listed, not what one listed that broke off", function()
         back_up()
         local obstacle = ("%s/blobs/%s/in-the-way"):format(store, emu.project)

@@ -865,7 +865,7 @@ describe("store:close()", function()
         assert.equal(2, #folders.find(root, "%.blob$"))
         assert(store:save(PROJECT, "one", "blob"))
         assert.same({}, problems(store))
-        assert.is_false(assert(store:runs())[1].interrupted)
+        assert.is_true(assert(store:runs())[1].interrupted)
     end)
 
     it("of a run leaves the next one alone, once it is collected", function()
@@ -886,16 +886,22 @@ describe("store:close()", function()
     end)
 
     if _VERSION == "Lua 5.4" then
-        it("happens at the end of a <close> block", function()
+        it("happens at the end of a <close> block, as interrupted after an error", function()
             local block = assert(load([[
-                local object, project = ...
+                local object, project, problem = ...
                 local held <close> = object
                 assert(held:save(project, "one", "blob"))
-                error "out of the block"
+                if problem then error(problem) end
             ]]))
-            assert.matches("out of the block", select(2, pcall(block, store, PROJECT)))
+            block(store, PROJECT)
             assert.same({}, folders.find(root, "%.part$"))
             assert.equal("ended", record()[3].outcome)
+            history.tick()
+            local problem = select(2, pcall(block, store, PROJECT, "out of the block"))
+            assert.matches("out of the block", problem)
+            assert.same({}, folders.find(root, "%.part$"))
+            local runs = assert(store:runs())
+            assert.same({ false, true }, { runs[1].interrupted, runs[2].interrupted })
         end)
     end
 
@@ -903,7 +909,10 @@ describe("store:close()", function()
         for index, ending in ipairs { "", "error 'gone'", "os.exit(3, true)" } do
             child.run(chunk([[assert(store:save(PROJECT, "one", "blob"))]] .. ending))
             assert.same({}, folders.find(root, "%.part$"))
-            assert.equal(index, #assert(store:runs()))
+            local runs = assert(store:runs())
+            assert.equal(index, #runs)
+            assert.is_true(runs[index].interrupted)
+            history.tick()
         end
         assert.same({}, store:verify().interrupted)
     end)

@@ -93,10 +93,11 @@ function Store:open_run(about)
     self.writer, err = writer.open(self.path, about or {})
     if not self.writer then return nil, err end
     -- Made after the lock, so that it is collected before it. It may be collected
-    -- after its run was closed, when another one goes on.
+    -- after its run was closed, when another one goes on. Whoever forgot to close the
+    -- run, or was ended by an error, need not have come to its end.
     local out = self.writer
     self.guard = guard(function()
-        if self.writer == out then self:close() end
+        if self.writer == out then self:close { interrupted = true } end
     end)
     return true
 end
@@ -168,7 +169,8 @@ function Store:note(project, name, outcome, fields)
 end
 
 --- Makes durable what is staged, ends the run and frees the lock: true, or nil and
---- the error. May be called again; a later save starts another run.
+--- the error. May be called again; a later save starts another run. A run that nobody
+--- closed, or that an error closed, is recorded as interrupted.
 -- ended: fields for the run's last line, such as {interrupted = true}, or nil.
 function Store:close(ended)
     local good, err = true, nil
@@ -180,7 +182,10 @@ function Store:close(ended)
     return good, err
 end
 
-Store.__close = function(self) self:close() end
+-- problem: the error that ends the block, or nil.
+Store.__close = function(self, problem)
+    self:close(problem ~= nil and { interrupted = true } or nil)
+end
 
 -- ---- reading ----------------------------------------------------------------
 
