@@ -228,6 +228,15 @@ describe("the next writer", function()
             older.file }, faults(found.interrupted))
     end)
 
+    it("does not name what an older run names, though a clock was set back", function()
+        local theirs = past:blob(PROJECT, "one", 1000007, "of the older run")
+        local id = past:run(999000, { endpoint = "https://theirs.example" }, { theirs })
+        recover()
+        local _, facts = assert(store:read(PROJECT, "one"))
+        assert.same({ theirs.file, id, "https://theirs.example" },
+            { facts.file, facts.run, facts.endpoint })
+    end)
+
     it("names what has the very moment at which the run began", function()
         local first = past:blob(PROJECT, "two", 1000000, "first of all")
         local files = recovered_lines()

@@ -248,6 +248,31 @@ describe("store:save()", function()
         assert.equal(31, #folders.find(root, "%.blob$"))
     end)
 
+    it("gives what came last the last stamp, though a clock was ahead before", function()
+        local past = history.new(root)
+        local now = core.time()
+        past:run(now + 3000, {}, {
+            past:blob(PROJECT, "one", now + 3600.25, "older"),
+            past:blob(PROJECT, "one", now + 3600.5, "old"),
+        })
+        local first = assert(store:save(PROJECT, "one", "new"))
+        assert.equal(history.stamp(now + 3600.501), first.file:match(STAMP))
+        local groups = 0
+        for _ = 1, 2 do
+            assert(store:stage(PROJECT, "one", "the same", nil, function() groups = groups + 1 end))
+        end
+        local other = assert(store:save(PROJECT, "two", "another's"))
+        assert.is_true(other.file:match(STAMP) < history.stamp(now + 3000))
+        closed(store)
+        assert.equal(2, groups)
+        assert.equal("the same", (assert(store:read(PROJECT, "one"))))
+        assert(store:save(PROJECT, "one", "newest"))
+        closed(store)
+        assert.equal("newest", (assert(store:read(PROJECT, "one"))))
+        assert.equal(6, assert(store:list())[1].count)
+        assert.same({}, problems(store))
+    end)
+
     it("raises at the caller's place for wrong types", function()
         raised(function() local _ = store:save(nil, "one", "blob") end)
         raised(function() local _ = store:save(PROJECT, 1, "blob") end)

@@ -65,7 +65,7 @@ end
 
 -- What may go, and how many blobs stay; or nil and the error.
 local function plan(dir, keep)
-    local named, err = runs.saved_since(dir, "")
+    local named, err = runs.saved(dir)
     if not named then return nil, err end
     local secrets
     secrets, err = blobs.secrets(dir)

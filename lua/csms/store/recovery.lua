@@ -61,9 +61,10 @@ local function lines_of_unnamed(dir, secret, stamp, named)
     return table.concat(lines)
 end
 
--- The unfinished run names what it had saved before it was killed.
+-- The unfinished run names what it had saved before it was killed. All runs are asked:
+-- after a clock was set back, an older one may have blobs that look younger.
 local function add_unnamed(dir, run)
-    local named, err = runs.saved_since(dir, run.stamp)
+    local named, err = runs.saved(dir)
     if not named then return nil, err end
     local secrets
     secrets, err = blobs.secrets(dir)

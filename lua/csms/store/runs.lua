@@ -73,13 +73,10 @@ local function add_saved(files, result)
     end
 end
 
---- What the runs from a stamp on have saved: file -> line.
-function M.saved_since(dir, stamp)
+--- What all runs have saved: file -> line.
+function M.saved(dir)
     local files = {}
-    local good, err = M.each(dir, function(result, run)
-        if run.stamp < stamp then return true end
-        add_saved(files, result)
-    end)
+    local good, err = M.each(dir, function(result) add_saved(files, result) end)
     if not good then return nil, err end
     return files
 end

@@ -3,6 +3,7 @@
 -- temporary files and made durable in groups; only then does the run name them
 -- and is their callback called.
 
+local blobs = require "csms.store.blobs"
 local core = require "csms.core"
 local directory = require "csms.store.directory"
 local identity = require "csms.store.identity"
@@ -66,7 +67,7 @@ end
 function M.open(path, about)
     local dir, err = directory.open(path, true)
     if not dir then return nil, err end
-    local self = setmetatable({ dir = dir, staged = {} }, Writer)
+    local self = setmetatable({ dir = dir, staged = {}, last = {} }, Writer)
     local good
     good, err = open(self, about)
     if good then return self end
@@ -82,12 +83,23 @@ end
 
 -- ---- blobs ------------------------------------------------------------------
 
--- The time, or a millisecond after the blob before, where a clock was set back too:
--- the order of their names is the order in which they came.
-local function next_time(self)
-    local millis = math.floor(core.time() * 1000)
-    self.millis = math.max(millis, self.millis + 1)
-    return (self.millis + 0.5) / 1000
+-- The stamp of the newest blob in a folder, in milliseconds; 0 where there is none; or
+-- nil and the error. It is read once a run.
+local function last_millis(self, folder)
+    if self.last[folder] then return self.last[folder] end
+    local found, err = blobs.of_folder(self.dir, folder)
+    if not found then return nil, err end
+    return found[1] and math.floor(found[1].saved_at * 1000 + 0.5) or 0
+end
+
+-- The time, or a millisecond after the blob before, in this run or of this secret, where
+-- a clock was set back: the order of their names is the order in which they came.
+local function next_time(self, folder)
+    local last, err = last_millis(self, folder)
+    if not last then return nil, err end
+    self.millis = math.max(math.floor(core.time() * 1000), self.millis + 1)
+    self.last[folder] = math.max(self.millis, last + 1)
+    return (self.last[folder] + 0.5) / 1000
 end
 
 --- Writes a blob to a temporary file: true, or nil and the error. Once it is
@@ -96,11 +108,14 @@ end
 function Writer:stage(project, name, blob, facts, done)
     local folder, err = paths.folder(project, name)
     if not folder then return nil, err end
+    local moment
+    moment, err = next_time(self, folder)
+    if not moment then return nil, err end
     local digest = core.sha256(blob)
     local item = {
         project = project, name = name, facts = facts, done = done, folder = folder,
         temporary = paths.temporary(folder),
-        file = folder .. "/" .. paths.blob(next_time(self), digest),
+        file = folder .. "/" .. paths.blob(moment, digest),
         sha256 = digest, bytes = #blob,
     }
     local good
