@@ -576,6 +576,26 @@ describe("csms prune", function()
     end)
 end)
 
+describe("--project", function()
+    it("is obeyed by what looks after a store, and named where it is none", function()
+        local none = ("x"):rep(32)
+        for _ = 1, 2 do csms(0, { "backup", seeded(1), "-o", store }) end
+        local object = cli.objects(csms(0, { "status", store, "--json", "-p", emu.project }))[1]
+        assert.equal(seeded(1), object.name)
+        assert.equal("", csms(0, { "runs", store, "-p", none }).out)
+        assert.equal("", csms(0, { "prune", store, "--keep-last", "1", "-p", none }).out)
+        local _, summary = cli.objects(csms(0, { "verify", store, "-p", none, "--json" }))
+        assert.equal(0, summary.blobs)
+        _, summary = cli.objects(csms(0, { "verify", store, "-p", emu.project, "--json" }))
+        assert.equal(2, summary.blobs)
+        for _, args in ipairs { { "status" }, { "verify" }, { "runs" },
+            { "prune", "--keep-last", "1" } } do
+            for _, more in ipairs { store, "-p", "nonsense" } do args[#args + 1] = more end
+            assert.matches("'nonsense' is no project id", csms(7, args).err)
+        end
+    end)
+end)
+
 describe("csms restore --from", function()
     -- `csms restore --from STORE ...`
     local function restore(code, ...)

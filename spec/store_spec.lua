@@ -606,6 +606,9 @@ describe("store:read()", function()
         raised(function() local _ = store:read(PROJECT) end)
         raised(function() local _ = store:read(PROJECT, "one", 20261121) end)
         raised(function() local _ = store:list(1) end)
+        raised(function() local _ = store:runs(1) end)
+        raised(function() local _ = store:verify(1) end)
+        raised(function() local _ = store:prune({ last = 1 }, true, 1) end)
         raised(function() local _ = store:status(60) end)
         raised(function() local _ = store:prune() end)
         raised(function() local _ = store:prune(30) end)
@@ -795,6 +798,44 @@ describe("store:list()", function()
             assert(store:list()))
         assert.equal("12345", (assert(store:read(PROJECT, "one"))))
         assert.equal("12345", (assert(store:read(PROJECT, "one", "2026-01-01"))))
+    end)
+end)
+
+describe("one project alone", function()
+    it("can be asked for wherever a store is read or pruned", function()
+        for index = 1, 2 do
+            assert(store:save(PROJECT, "one", "blob " .. index))
+            assert(store:save(OTHER, "one", "blob " .. index))
+        end
+        closed(store)
+        local damaged = assert(store:newest(OTHER, "one")).file
+        folders.write(root .. "/" .. damaged, "damaged")
+        assert.same({}, assert(store:verify(PROJECT)).problems)
+        assert.equal(2, assert(store:verify(PROJECT)).blobs)
+        os.remove(root .. "/" .. damaged)
+        assert.same({}, assert(store:verify(PROJECT)).problems)
+        assert.equal(damaged, assert(store:verify(OTHER)).problems[1].file)
+        for _, dry_run in ipairs { true, false } do
+            local result = assert(store:prune({ last = 1 }, dry_run, PROJECT))
+            assert.equal(1, #result.removed)
+            assert.matches("^blobs/" .. PROJECT .. "/", result.removed[1])
+            assert.equal(1, result.kept)
+        end
+        assert.equal(2, #assert(store:runs(PROJECT)))
+        assert.equal(1, #assert(store:runs(OTHER)))
+        assert.same({}, assert(store:runs(("0"):rep(32))))
+    end)
+
+    it("that no project can be is an error that names it", function()
+        for _, call in ipairs {
+            function() return store:list "nonsense" end,
+            function() return store:runs "nonsense" end,
+            function() return store:verify "nonsense" end,
+            function() return store:status { project = "nonsense" } end,
+            function() return store:prune({ last = 1 }, true, "nonsense") end,
+        } do
+            assert.matches("'nonsense' is no project id", failure("argument", call()).message)
+        end
     end)
 end)
 

@@ -41,6 +41,13 @@ local function expect(kind, position, name, value, optional)
     end
 end
 
+-- true, or nil and an error that names it. nil stands for all projects.
+local function check_project(project)
+    if project == nil or arguments.project(project) then return true end
+    return nil, errors.new("argument", ("'%s' is no project id, which has 32 letters and digits")
+        :format(tostring(project):sub(1, 80)))
+end
+
 --- The store in a folder: an object, or nil and an error of kind "config" or
 --- "storage". A folder that is not there yet is made by the first save.
 function M.open(path)
@@ -305,8 +312,7 @@ end
 --- newest, count, bytes}, `newest` in seconds since 1970; or nil and the error.
 function Store:list(project)
     expect("string", 1, "project", project, true)
-    local good, err = true, nil
-    if project then good, err = arguments.project(project) end
+    local good, err = check_project(project)
     if not good then return nil, err end
     local dir
     dir, err = reading(self)
@@ -327,12 +333,17 @@ end
 --- The runs, the oldest first: an array of their headers, each with its id, `ended`
 --- (a stamp; nil while it goes on), `interrupted` and `counts` of the outcomes; or
 --- nil and the error.
-function Store:runs()
-    local dir, err = reading(self)
+-- project: those that are about it alone, or nil for all.
+function Store:runs(project)
+    expect("string", 1, "project", project, true)
+    local good, err = check_project(project)
+    if not good then return nil, err end
+    local dir
+    dir, err = reading(self)
     if not dir then return nil, err end
     local result = {}
-    local good
     good, err = runs.each(dir, function(found, run)
+        if project and not runs.concerns(found, project) then return end
         table.insert(result, 1, runs.describe(run, found))
     end)
     if not good then return nil, err end
@@ -340,17 +351,25 @@ function Store:runs()
 end
 
 --- Reads all and names each fault: csms.store.verify.
-function Store:verify()
-    local dir, err = reading(self)
+-- project: the one whose blobs are read, or nil for all.
+function Store:verify(project)
+    expect("string", 1, "project", project, true)
+    local good, err = check_project(project)
+    if not good then return nil, err end
+    local dir
+    dir, err = reading(self)
     if not dir then return nil, err end
-    return verify.run(dir)
+    return verify.run(dir, project)
 end
 
 --- How old each secret's newest good backup is: csms.store.status.
 -- opts: {max_age = seconds, project = id}, or nil.
 function Store:status(opts)
     expect("table", 1, "opts", opts, true)
-    local dir, err = reading(self)
+    local good, err = check_project((opts or {}).project)
+    if not good then return nil, err end
+    local dir
+    dir, err = reading(self)
     if not dir then return nil, err end
     return status.run(dir, opts or {}, core.time())
 end
@@ -375,19 +394,22 @@ end
 
 --- Removes old backups: {removed = {file, ...}, kept = count}, or nil and the error.
 --- The newest good blob of each secret stays.
--- keep: {last, daily, weekly, monthly}, at least one; dry_run: changes nothing.
-function Store:prune(keep, dry_run)
+-- keep: {last, daily, weekly, monthly}, at least one; dry_run: changes nothing; project:
+-- the one that it is about, or nil for all.
+function Store:prune(keep, dry_run, project)
     expect("table", 1, "keep", keep)
+    expect("string", 3, "project", project, true)
     local good, err = check_keep(keep)
+    if good then good, err = check_project(project) end
     if not good then return nil, err end
     local dir
     dir, err = reading(self)
     if not dir then return nil, err end
-    if dry_run then return prune.plan(dir, keep) end
+    if dry_run then return prune.plan(dir, keep, project) end
     if self.writer then
         return nil, errors.new("config", "this store object is in a run; close it first")
     end
-    return prune.run(self.path, keep)
+    return prune.run(self.path, keep, project)
 end
 
 return M

@@ -13,7 +13,7 @@ function M.run(args, out)
         result, err = store:prune({
             last = args.keep_last, daily = args.keep_daily, weekly = args.keep_weekly,
             monthly = args.keep_monthly,
-        }, args.dry_run)
+        }, args.dry_run, args.project)
     end
     if not result then return out:failed(err) end
     local outcome = args.dry_run and "would_remove" or "removed"

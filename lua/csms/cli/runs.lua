@@ -37,7 +37,7 @@ end
 function M.run(args, out)
     local runs
     local store, err = stores.open(args.dir)
-    if store then runs, err = store:runs() end
+    if store then runs, err = store:runs(args.project) end
     if not runs then return out:failed(err) end
     local rows = {}
     for index, run in ipairs(runs) do

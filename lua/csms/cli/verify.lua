@@ -17,7 +17,7 @@ end
 function M.run(args, out)
     local result
     local store, err = stores.open(args.dir)
-    if store then result, err = store:verify() end
+    if store then result, err = store:verify(args.project) end
     if not result then return out:failed(err) end
     show(out, result.problems, "damaged")
     show(out, result.interrupted, "interrupted")

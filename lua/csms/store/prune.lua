@@ -63,12 +63,12 @@ local function add_removable(dir, secret, keep, named, removable)
     return stay
 end
 
--- What may go, and how many blobs stay; or nil and the error.
-local function plan(dir, keep)
+-- What may go, of one project or of all, and how many blobs stay; or nil and the error.
+local function plan(dir, keep, project)
     local named, err = runs.saved(dir)
     if not named then return nil, err end
     local secrets
-    secrets, err = blobs.secrets(dir)
+    secrets, err = blobs.secrets(dir, project)
     if not secrets then return nil, err end
     local removable, kept = {}, 0
     for _, secret in ipairs(secrets) do
@@ -109,17 +109,18 @@ local function result(removable, kept)
 end
 
 --- What would be removed, without any change: {removed, kept}, or nil and the error.
-function M.plan(dir, keep)
-    local removable, kept = plan(dir, keep)
+-- project: the one that it is about, or nil for all.
+function M.plan(dir, keep, project)
+    local removable, kept = plan(dir, keep, project)
     if not removable then return nil, kept end
     return result(removable, kept)
 end
 
 --- Removes what `keep` does not keep, as a run of its own: as above.
-function M.run(root, keep)
-    local out, err = writer.open(root, { asked = { prune = keep } })
+function M.run(root, keep, project)
+    local out, err = writer.open(root, { project = project, asked = { prune = keep } })
     if not out then return nil, err end
-    local removable, kept = plan(out.dir, keep)
+    local removable, kept = plan(out.dir, keep, project)
     local good = removable and true
     err = kept
     if good then good, err = remove(out, removable) end

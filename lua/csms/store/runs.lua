@@ -106,6 +106,16 @@ function M.of_blob(dir, file, stamp, cache)
     return found.run, found.header, found.files[file]
 end
 
+--- Whether a run is about a project: by its header, or by what became of a secret. One
+--- whose header cannot be read may be.
+function M.concerns(result, project)
+    if not result.header or result.header.project == project then return true end
+    for _, line in ipairs(result.lines) do
+        if line.project == project then return true end
+    end
+    return false
+end
+
 --- A run for people and programs: its header's fields, id, ended, interrupted,
 --- counts, and what is wrong with it as `problem`.
 function M.describe(run, result)

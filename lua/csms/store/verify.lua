@@ -55,6 +55,10 @@ end
 
 -- ---- blobs ------------------------------------------------------------------
 
+local function is_asked_for(found, path)
+    return not found.below or path:sub(1, #found.below) == found.below
+end
+
 local function check_blob(dir, found, file, digest)
     local line = found.saved[file]
     local data, problem = blobs.read(dir, { file = file, digest = digest })
@@ -109,6 +113,7 @@ end
 
 local function check_blobs(dir, found)
     return each_entry(dir, paths.BLOBS, folders_only(found, arguments.project, function(project)
+        if not is_asked_for(found, project .. "/") then return true end
         return each_entry(dir, project, folders_only(found, paths.name_of_folder, function(folder)
             return each_entry(dir, folder, function(file, entry)
                 return check_entry(dir, found, file, entry)
@@ -120,7 +125,9 @@ end
 local function missing(found)
     local files = {}
     for file in pairs(found.saved) do
-        if not found.seen[file] and not found.removed[file] then files[#files + 1] = file end
+        if is_asked_for(found, file) and not found.seen[file] and not found.removed[file] then
+            files[#files + 1] = file
+        end
     end
     return files
 end
@@ -162,8 +169,10 @@ end
 --- Reads every blob and run: {blobs, runs, problems = {{file, problem}, ...},
 --- interrupted = {the same, ...}}, the first two being counts; or nil and the error
 --- where it is no store or cannot be read.
-function M.run(dir)
+-- project: the one whose blobs are read, or nil for all.
+function M.run(dir, project)
     local found = {
+        below = project and ("%s/%s/"):format(paths.BLOBS, project),
         blobs = 0, runs = 0, problems = {}, interrupted = {},
         saved = {}, removed = {}, seen = {},
     }
