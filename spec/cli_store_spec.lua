@@ -48,6 +48,21 @@ local function seeded(number)
     return ("secret-%04d"):format(number)
 end
 
+-- The environment of a csms whose reads of what matches a pattern fail.
+local function broken_disk(pattern)
+    return { LUA_INIT = ([[
+        local directory = require "csms.store.directory"
+        local open = directory.open
+        function directory.open(...)
+            local dir, err = open(...)
+            if dir then
+                require("spec.support.store_folder").break_reads({ dir = dir }, %q)
+            end
+            return dir, err
+        end
+    ]]):format(pattern) }
+end
+
 local function runs()
     local objects = cli.objects(csms(0, { "runs", store, "--json" }))
     objects[#objects] = nil
@@ -282,6 +297,16 @@ describe("csms backup --max-age", function()
         assert.equal(seeded(2), requests[1].name)
     end)
 
+    it("asks again for what cannot be read", function()
+        back_up()
+        emu:clear_requests()
+        local result = csms(0, { "backup", "--all", "-o", store, "--rate", "0", "--json",
+            "--max-age", "1h" }, broken_disk "/secret%-0002/.*blob$")
+        local objects, summary = cli.objects(result)
+        assert.is_table(cli.by_name(objects, "saved")[seeded(2)])
+        assert.equal(SECRETS - 1, summary.current)
+    end)
+
     it("asks again for what is older, damaged, or from the future", function()
         local args = { "backup", seeded(1), "-o", store, "--json", "--max-age" }
         local function outcome(age)
@@ -473,8 +498,7 @@ describe("csms status", function()
     end)
 
     it("does not take a run for whole that a mistake in csms ended", function()
-        local init = os.tmpname()
-        files.write(init, [[
+        local result = csms(1, { "backup", "--all", "-o", store, "--rate", "0" }, { LUA_INIT = [[
             local tally = require "csms.cli.tally"
             local new = tally.new
             function tally.new(outcomes)
@@ -482,10 +506,7 @@ describe("csms status", function()
                 function self.add() error "a mistake" end
                 return self
             end
-        ]])
-        local result = csms(1, { "backup", "--all", "-o", store, "--rate", "0" },
-            { LUA_INIT = "@" .. init })
-        os.remove(init)
+        ]] })
         assert.matches("a mistake", result.err)
         assert.is_true(runs()[1].interrupted)
         assert.matches("no `csms backup %-%-all` has come to its end",
@@ -709,13 +730,27 @@ describe("csms restore --from", function()
         assert.equal(1, #emu:requests())
     end)
 
-    it("is 12 where the folder cannot be read, which ends the run", function()
+    it("is 12 where the folder cannot be read", function()
         back_up()
         emu:delete { seeded(2), seeded(3) }
-        assert(os.execute(("rm -r %s/runs && touch %s/runs"):format(store, store)))
-        local _, summary = cli.objects(restore(12, "--all", "--match", "*000?", "--json"))
-        assert.is_true(summary.not_done > 0)
+        assert(os.execute(("rm -r %s/blobs && touch %s/blobs"):format(store, store)))
+        restore(12, "--all")
+        restore(12, seeded(2))
         assert.equal(0, #emu:requests "restore")
+    end)
+
+    it("brings back what can be read, with a warning where no run can", function()
+        back_up()
+        emu:delete { seeded(2), seeded(3) }
+        local broken = broken_disk "/secret%-0002/.*blob$"
+        local result = csms(3, { "restore", "--from", store, "--all", "--json" }, broken)
+        local objects, summary = cli.objects(result)
+        assert.equal("storage", cli.by_name(objects, "failed")[seeded(2)].kind)
+        assert.same({ 1, 1, 0 }, { summary.ok, summary.failed, summary.not_done })
+        assert.matches("secret%-0002: storage: .*Input/output error", result.err)
+        csms(12, { "restore", "--from", store, seeded(2) }, broken)
+        result = csms(0, { "restore", "--from", store, seeded(2) }, broken_disk "^runs/")
+        assert.matches("warning: secret%-0002: no run", result.err)
     end)
 
     it("goes on after one that fails, which is 3", function()

@@ -638,6 +638,23 @@ describe("store:read()", function()
         assert.equal(ALL_BYTES, (assert(store:read(PROJECT, "one"))))
     end)
 
+    it("gives it also where nothing else can be read, without a run", function()
+        local saved = assert(store:save(PROJECT, "one", "blob"))
+        closed(store)
+        for _, file in ipairs { "runs$", "runs/.*", "csms%-store%.json" } do
+            local object = assert(csms.store(root))
+            folders.break_reads(object, file)
+            local blob, facts = assert(object:read(PROJECT, "one"))
+            assert.same({ "blob", saved.file }, { blob, facts.file })
+            if file:find "^runs" then assert.is_nil(facts.run) end
+            object:close()
+        end
+        folders.write(root .. "/csms-store.json", ("x"):rep(5000)) -- longer than any
+        assert.equal("blob", (assert(assert(csms.store(root)):read(PROJECT, "one"))))
+        local err = failure("storage", store:save(PROJECT, "two", "blob"))
+        assert.matches("csms-store.json", err.message, 1, true)
+    end)
+
     it("leaves older good ones to --at, and newest() to them", function()
         local past = history.new(root)
         local old = past:blob(PROJECT, "one", 1000000, "old")
@@ -769,6 +786,18 @@ describe("store:list()", function()
         assert.same({ expected[4] }, assert(store:list(OTHER)))
         assert.same({ expected[1], expected[2], expected[3] }, assert(store:list(PROJECT)))
         assert.same({}, assert(store:list(("0"):rep(32))))
+    end)
+
+    it("tells of a folder that cannot be read, and of the others", function()
+        assert(store:save(PROJECT, "a", "blob"))
+        assert(store:save(PROJECT, "b", "blob"))
+        closed(store)
+        assert(store:runs())
+        folders.break_reads(store, "/a$")
+        local list = assert(store:list())
+        assert.same({ project = PROJECT, name = "a", count = 0, bytes = 0,
+            problem = "it cannot be read: Input/output error" }, list[1])
+        assert.same({ "b", 1 }, { list[2].name, list[2].count })
     end)
 
     it("leaves out what is no backup", function()

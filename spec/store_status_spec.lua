@@ -169,6 +169,16 @@ describe("max_age", function()
         assert_problem("from the future; a clock was wrong", status().a)
     end)
 
+    it("is no excuse for a backup that cannot be read, which hides no other", function()
+        saved("b", NOW - 60)
+        assert(store:list())
+        folders.break_reads(store, "/a/.*blob$")
+        local found = assert(store:status()).secrets
+        assert.matches("cannot read blobs/.*/a/", found[1].problem)
+        assert.is_nil(found[1].newest)
+        assert.equal(NOW - 60, found[2].newest)
+    end)
+
     it("is no excuse for a secret without any good backup", function()
         folders.write(root .. "/" .. folders.only(root, "%.blob$"), "damaged")
         assert_problem("it has no good backup", status().a)

@@ -310,6 +310,38 @@ describe("verify() finds", function()
         assert.same({ long.file }, damaged())
     end)
 
+    it("a record that is longer than any, which is no obstacle to the others", function()
+        local one = make()
+        local run = folders.find(root, "^runs/")[2]
+        shell(("truncate -s 65M '%s'"):format(path_of(run)))
+        assert.same({ run }, damaged())
+        assert.matches("it cannot be read: File too large",
+            assert(store:verify()).problems[1].problem)
+        assert.matches("cannot be read", assert(store:runs())[2].problem)
+        assert.equal(1, assert(store:status()).unreadable)
+        assert.equal("a younger one", (assert(store:read(PROJECT, "one"))))
+        assert.same({ one }, assert(store:prune { last = 1 }).removed)
+    end)
+
+    it("all that cannot be read, and goes on", function()
+        local one, two, three = make()
+        folders.write(path_of(three), "damaged")
+        local runs = folders.find(root, "^runs/")
+        for _, file in ipairs { one, "blobs/" .. PROJECT .. "/Two", runs[1], "csms-store.json" } do
+            store:close()
+            assert(store:list())
+            folders.break_reads(store, file:gsub("%p", "%%%0"))
+            local expected = { three, file:match "^.*/Two" and two:match "^(.*)/" or file }
+            table.sort(expected)
+            assert.same(expected, damaged())
+            for _, fault in ipairs(assert(store:verify()).problems) do
+                assert.matches(fault.file == three and "changed or cut"
+                    or fault.file == "csms-store.json" and "cannot read"
+                    or "it cannot be read: Input/output error", fault.problem)
+            end
+        end
+    end)
+
     it("several faults at once, in the order of their names", function()
         local one, two, three = make()
         os.remove(path_of(one))

@@ -58,8 +58,7 @@ function M.open(path)
     self.dir, err = directory.open(path)
     if self.dir then
         local _, problem = identity.read(self.dir)
-        -- verify() names what is damaged
-        if problem and problem.code ~= "damaged" then return nil, problem end
+        if problem and not identity.can_be_missed(problem) then return nil, problem end
     elseif err.code ~= "ENOENT" then
         return nil, err
     end
@@ -265,7 +264,6 @@ function Store:read(project, name, at)
     local blob, data, digest = find_and_read(dir, project, name, at)
     if not blob then return nil, data end
     local run, header, line = runs.of_blob(dir, blob.file, blob.stamp, self.cache)
-    if not run and header then return nil, header end
     return data, {
         file = blob.file, sha256 = digest, bytes = #data, saved_at = blob.saved_at,
         run = run and run.id, endpoint = run and header.endpoint, region = run and header.region,
@@ -309,7 +307,8 @@ local function summary(dir, secret)
 end
 
 --- What the store holds, of one project or of all: an array of {project, name,
---- newest, count, bytes}, `newest` in seconds since 1970; or nil and the error.
+--- newest, count, bytes}, `newest` in seconds since 1970; one whose folder cannot be
+--- read has a `problem`, and counts of 0; or nil and the error.
 function Store:list(project)
     expect("string", 1, "project", project, true)
     local good, err = check_project(project)
@@ -324,8 +323,11 @@ function Store:list(project)
     for _, secret in ipairs(secrets) do
         local item
         item, err = summary(dir, secret)
-        if not item then return nil, err end
-        if item.count > 0 then result[#result + 1] = item end
+        item = item or {
+            project = secret.project, name = secret.name, count = 0, bytes = 0,
+            problem = paths.unreadable(err),
+        }
+        if item.count > 0 or item.problem then result[#result + 1] = item end
     end
     return result
 end

@@ -2,6 +2,7 @@
 -- that refuse. Nothing here but with_store() uses the store's own code.
 
 local csms = require "csms"
+local errors = require "csms.errors"
 local files = require "spec.support.files"
 local shell = require("spec.support.file_child").shell
 
@@ -27,6 +28,18 @@ function M.with_store(path)
     local folder = M.new(true)
     local root = folder .. "/" .. (path or "store")
     return folder, root, assert(csms.store(root))
+end
+
+--- Lets a store's reads of what matches a Lua pattern fail, as those of a broken disk do.
+function M.break_reads(store, pattern)
+    for _, name in ipairs { "read", "entries" } do
+        local real = store.dir[name]
+        store.dir[name] = function(dir, path, ...)
+            if not (path and path:find(pattern)) then return real(dir, path, ...) end
+            return nil, errors.new("storage", "cannot read " .. path,
+                { code = "EIO", cause = "Input/output error" })
+        end
+    end
 end
 
 function M.copy(from, to)

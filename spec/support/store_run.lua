@@ -120,23 +120,45 @@ function works.prune(store)
     return store:prune { last = 1 }
 end
 
--- All that reads.
-function works.read(store)
+-- What a reader says of what it could not read, and has gone on without; or nil.
+local function named(found)
+    for _, list in ipairs { found, found.problems or {}, found.secrets or {} } do
+        for _, item in ipairs(type(list) == "table" and list or {}) do
+            if (item.problem or ""):find "cannot" then return item.problem end
+        end
+    end
+    return (found.unreadable or 0) > 0 and "the record of a run cannot be read" or nil
+end
+
+-- All that tells of a store.
+function works.look(store)
     for _, method in ipairs { "runs", "list", "verify", "status" } do
-        local good, err = store[method](store)
-        if not good then return nil, err end
+        local found, err = store[method](store)
+        if not found then return nil, err end
+        if named(found) then return nil, named(found) end
     end
     for _, name in ipairs(M.NAMES) do
         local newest, err = store:newest(M.PROJECT, name)
-        if not newest then return nil, err end
-        newest, err = store:read(M.PROJECT, name, "2099-01-01")
         if not newest then return nil, err end
     end
     return true
 end
 
+-- What a restore reads.
+function works.read(store)
+    local list, err = store:list()
+    if not list then return nil, err end
+    if named(list) then return nil, named(list) end
+    for _, name in ipairs(M.NAMES) do
+        local blob
+        blob, err = store:read(M.PROJECT, name, "2099-01-01")
+        if not blob then return nil, err end
+    end
+    return true
+end
+
 --- Does a work on a store: what was reported as saved, an array of {file, blob},
---- and the first error or nil.
+--- and the first error or nil; a text where it was named by what went on without.
 function M.work(folder, name, version)
     local reported = {}
     local store, err = csms.store(folder)

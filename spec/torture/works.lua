@@ -268,7 +268,7 @@ end
 
 -- ---- files and signals -----------------------------------------------------------------------
 
-for _, name in ipairs { "save", "read", "prune" } do
+for _, name in ipairs { "save", "look", "read", "prune" } do
     works["store_" .. name] = function()
         local _, err = store_run.work(env "TORTURE_STORE", name, "4")
         return not err, err
@@ -314,6 +314,8 @@ end
 local good, result, err = pcall(works[arg[1]])
 if not good then
     print("raised " .. one_line(result))
+elseif type(err) == "string" then -- named by what went on without it
+    print("error named " .. one_line(err))
 elseif not result then
     print(("error %s %s"):format(err.kind, one_line(err.message)))
 else

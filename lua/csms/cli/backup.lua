@@ -89,11 +89,11 @@ end
 
 -- ---- what to ask for ------------------------------------------------------------
 
--- Whether --max-age leaves it out, because a backup is young enough.
+-- Whether --max-age leaves it out, because a backup is young enough; one that cannot be
+-- read is saved anew.
 local function is_current(run, name)
     if not run.args.max_age then return false end
-    local newest, err = run.store:newest(run.project, name)
-    if err and err.kind == "storage" then store_failed(run, err) end
+    local newest = run.store:newest(run.project, name)
     local age = newest and core.time() - newest.saved_at
     -- One from the future is from a clock that was wrong.
     if not age or age < 0 or age >= run.args.max_age then return false end

@@ -124,9 +124,6 @@ local function from_store(run, name)
     if not blob then
         if run.args.all and saved.kind == "not_found" then -- younger than --at
             return report(run, name, "skipped", { message = saved.message })
-        elseif saved.kind == "storage" and saved.code ~= "damaged" then
-            run.tally.store_error = run.tally.store_error or saved
-            return run.client:stop()
         end
         return fail(run, name, saved, {})
     end
@@ -146,10 +143,9 @@ local function exit_of(run)
     return nothing and exit_codes.NOT_FOUND or exit
 end
 
--- Tells people how it went: what ended it, the counts, what to do next.
+-- Tells people how it went: the counts, what to do next.
 local function tell(run, exit, seconds)
     local out = run.out
-    if run.tally.store_error then out:problem(tostring(run.tally.store_error)) end
     if out:not_shown() > 0 then
         out:problem(out:not_shown() .. " more failed; --json names each")
     end

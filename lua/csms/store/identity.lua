@@ -48,6 +48,14 @@ function M.read(dir)
         "it is not as csms wrote it; its form is " .. TEXT:format("..."):sub(1, -2))
 end
 
+local CAN_BE_MISSED = { damaged = true, EIO = true, EACCES = true, EFBIG = true }
+
+--- Whether the rest of a store can be read in spite of this error of read(), which
+--- verify() names.
+function M.can_be_missed(err)
+    return CAN_BE_MISSED[err.code] == true
+end
+
 --- Makes an empty folder a store: its id, or nil and the error.
 function M.create(dir)
     local id = core.random_hex(16)

@@ -95,6 +95,11 @@ function M.parents(path)
     end
 end
 
+--- What is wrong with what cannot be read, in words.
+function M.unreadable(err)
+    return "it cannot be read: " .. (err.cause or err.message)
+end
+
 --- An error about a path of the store.
 -- code: "damaged", "locked", ... ; what: one line that says what to do.
 function M.failure(root, path, code, what)

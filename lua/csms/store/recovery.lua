@@ -84,10 +84,9 @@ local function add_unnamed(dir, run)
 end
 
 local function close_killed(dir, run, id)
-    local left, err = runs.read(dir, run)
-    if not left then return nil, err end
-    local good
-    good, err = dir:truncate(run.file, left.whole)
+    local left = runs.read(dir, run)
+    if left.unread then return nil, left.unread end
+    local good, err = dir:truncate(run.file, left.whole)
     if good and left.whole == 0 then
         good, err = dir:append(run.file, record.encode { store = id, started = run.stamp })
     end

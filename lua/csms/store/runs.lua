@@ -37,11 +37,14 @@ local function text_of(dir, run)
     return nil, err
 end
 
---- The record of a run (csms.store.record), with what is wrong with it as
---- `problem`; or nil and the error.
+--- The record of a run (csms.store.record), with what is wrong with it as `problem`.
+--- One that cannot be read has no lines, and the error as `unread`: it must not hide
+--- the others.
 function M.read(dir, run)
     local text, err = text_of(dir, run)
-    if not text then return nil, err end
+    if not text then
+        return { lines = {}, whole = 0, problem = paths.unreadable(err), unread = err }
+    end
     local result = record.read(text)
     if not run.closed then return result end
     if core.sha256(text):sub(1, #run.digest) ~= run.digest then
@@ -58,10 +61,7 @@ function M.each(dir, fn)
     local runs, err = M.list(dir)
     if not runs then return nil, err end
     for index = #runs, 1, -1 do
-        local result
-        result, err = M.read(dir, runs[index])
-        if not result then return nil, err end
-        if fn(result, runs[index]) then return true end
+        if fn(M.read(dir, runs[index]), runs[index]) then return true end
     end
     return true
 end
@@ -73,23 +73,28 @@ local function add_saved(files, result)
     end
 end
 
---- What all runs have saved: file -> line.
+--- What all runs have saved: file -> line; or nil and the error, also where an unfinished
+--- run cannot be read.
 function M.saved(dir)
-    local files = {}
-    local good, err = M.each(dir, function(result) add_saved(files, result) end)
-    if not good then return nil, err end
+    local files, unread = {}, nil
+    local good, err = M.each(dir, function(result, run)
+        add_saved(files, result)
+        unread = not run.closed and result.unread
+        return unread
+    end)
+    if not good or unread then return nil, err or unread end
     return files
 end
 
 --- The run that saved the blob `file` of that stamp: the run, its header and the
---- line; nil where no run names it; nil and the error. `cache` is the caller's
---- table, for the next blob of the same run.
+--- line; nil where no run that can be read names it: the blob is good even so.
+--- `cache` is the caller's table, for the next blob of the same run.
 function M.of_blob(dir, file, stamp, cache)
     if cache.files and cache.files[file] then
         return cache.run, cache.header, cache.files[file]
     end
     local found
-    local good, err = M.each(dir, function(result, run)
+    M.each(dir, function(result, run)
         if run.stamp > stamp then return false end -- it began later
         local files = {}
         add_saved(files, result)
@@ -97,7 +102,6 @@ function M.of_blob(dir, file, stamp, cache)
         found = { run = run, header = result.header or {}, files = files }
         return true
     end)
-    if not good then return nil, err end
     if not found then return nil end
     -- One that goes on will have another id, and more files.
     if found.run.closed then
@@ -148,9 +152,9 @@ function M.find(dir, id)
     if not runs then return nil, err end
     for _, run in ipairs(runs) do
         if run.id == id then
-            local result
-            result, err = M.read(dir, run)
-            return result and last_stamp(run, result), err
+            local result = M.read(dir, run)
+            if result.unread then return nil, result.unread end
+            return last_stamp(run, result)
         end
     end
 end

@@ -119,13 +119,15 @@ local function judge(dir, secret, project, opts, now)
         judged = not (project and project.whole) and not (line and line.outcome == "skipped")
             or project ~= nil and project.judged[secret.name] == true,
     }
-    if secret.folder then
-        local newest, err = blobs.newest_good(dir, secret.folder)
-        if not newest and err then return nil, err end
-        result.newest = newest and newest.saved_at
-        result.age = newest and now - newest.saved_at
+    local newest, err
+    if secret.folder then newest, err = blobs.newest_good(dir, secret.folder) end
+    result.newest = newest and newest.saved_at
+    result.age = newest and now - newest.saved_at
+    if result.judged and not newest and err then
+        result.problem = err.message
+    elseif result.judged then
+        result.problem = problem_of(result, line, opts.max_age)
     end
-    result.problem = result.judged and problem_of(result, line, opts.max_age) or nil
     return result
 end
 
@@ -155,9 +157,7 @@ function M.run(dir, opts, now)
     if not secrets then return nil, err end
     local status = { secrets = {}, problems = unreadable, unreadable = unreadable }
     for index, secret in ipairs(secrets) do
-        local result
-        result, err = judge(dir, secret, projects[secret.project], opts, now)
-        if not result then return nil, err end
+        local result = judge(dir, secret, projects[secret.project], opts, now)
         status.secrets[index] = result
         if result.problem then status.problems = status.problems + 1 end
     end

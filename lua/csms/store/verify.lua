@@ -62,11 +62,12 @@ end
 local function check_blob(dir, found, file, digest)
     local line = found.saved[file]
     local data, problem = blobs.read(dir, { file = file, digest = digest })
-    if not data and problem.code == "ENOENT" then return true end -- since it was listed
-    if not data and problem.code ~= "damaged" then return nil, problem end
+    if not data and problem.code == "ENOENT" then return end -- since it was listed
     found.blobs = found.blobs + 1
     found.seen[file] = true
-    if found.removed[file] then
+    if not data and problem.code ~= "damaged" then
+        add(found.problems, file, paths.unreadable(problem))
+    elseif found.removed[file] then
         add(found.interrupted, file,
             "it was to be removed; the next prune that does not keep it removes it")
     elseif not data then
@@ -76,18 +77,17 @@ local function check_blob(dir, found, file, digest)
     elseif not line then
         add(found.interrupted, file, "no run names it; it is whole, and counts like any other")
     end
-    return true
 end
 
 local function check_entry(dir, found, file, entry)
     local _, digest = paths.parse_blob(entry.name)
-    if digest and entry.type == "file" then return check_blob(dir, found, file, digest) end
-    if paths.is_temporary(entry.name) then
+    if digest and entry.type == "file" then
+        check_blob(dir, found, file, digest)
+    elseif paths.is_temporary(entry.name) then
         add(found.interrupted, file, "a temporary file; the next backup removes it")
     else
         add(found.interrupted, file, "it is no file of csms")
     end
-    return true
 end
 
 -- Calls fn(path, entry) for the entries of a folder; true, or nil and the error.
@@ -95,37 +95,52 @@ local function each_entry(dir, folder, fn)
     local entries, err = dir:entries_if_any(folder)
     if not entries then return nil, err end
     for _, entry in ipairs(entries) do
-        local good
-        good, err = fn(folder and folder .. "/" .. entry.name or entry.name, entry)
-        if not good then return nil, err end
+        fn(folder and folder .. "/" .. entry.name or entry.name, entry)
     end
     return true
+end
+
+-- The same, where a folder that cannot be read is named, and the others are looked at.
+local function each_below(dir, found, folder, fn)
+    local good, err = each_entry(dir, folder, fn)
+    if good then return end
+    found.unread[folder] = true
+    add(found.problems, folder, paths.unreadable(err))
 end
 
 -- fn(path) for a folder with a good name; anything else is named as a stranger's.
 local function folders_only(found, is_good, fn)
     return function(path, entry)
-        if entry.type == "directory" and is_good(entry.name) then return fn(path) end
-        add(found.interrupted, path, "it is no folder of csms")
-        return true
+        if entry.type == "directory" and is_good(entry.name) then
+            fn(path)
+        else
+            add(found.interrupted, path, "it is no folder of csms")
+        end
     end
 end
 
 local function check_blobs(dir, found)
     return each_entry(dir, paths.BLOBS, folders_only(found, arguments.project, function(project)
-        if not is_asked_for(found, project .. "/") then return true end
-        return each_entry(dir, project, folders_only(found, paths.name_of_folder, function(folder)
-            return each_entry(dir, folder, function(file, entry)
-                return check_entry(dir, found, file, entry)
+        if not is_asked_for(found, project .. "/") then return end
+        each_below(dir, found, project, folders_only(found, paths.name_of_folder, function(folder)
+            each_below(dir, found, folder, function(file, entry)
+                check_entry(dir, found, file, entry)
             end)
         end))
     end))
 end
 
+local function could_be_seen(found, file)
+    for _, folder in ipairs(paths.parents(file)) do
+        if found.unread[folder] then return false end
+    end
+    return is_asked_for(found, file)
+end
+
 local function missing(found)
     local files = {}
     for file in pairs(found.saved) do
-        if is_asked_for(found, file) and not found.seen[file] and not found.removed[file] then
+        if not found.seen[file] and not found.removed[file] and could_be_seen(found, file) then
             files[#files + 1] = file
         end
     end
@@ -157,7 +172,6 @@ local function check_top(dir, found)
         elseif not KNOWN[entry.name] then
             add(found.interrupted, path, "it is no file of csms")
         end
-        return true
     end)
 end
 
@@ -174,11 +188,11 @@ function M.run(dir, project)
     local found = {
         below = project and ("%s/%s/"):format(paths.BLOBS, project),
         blobs = 0, runs = 0, problems = {}, interrupted = {},
-        saved = {}, removed = {}, seen = {},
+        saved = {}, removed = {}, seen = {}, unread = {},
     }
     local good, err
     found.id, err = identity.read(dir)
-    if err and err.code ~= "damaged" then return nil, err end
+    if err and not identity.can_be_missed(err) then return nil, err end
     if err then add(found.problems, paths.IDENTITY, err.message) end
     for _, check in ipairs { check_top, check_runs, check_blobs, check_missing } do
         good, err = check(dir, found)
