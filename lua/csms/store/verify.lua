@@ -67,13 +67,13 @@ local function check_blob(dir, found, file, digest)
     found.seen[file] = true
     if not data and problem.code ~= "damaged" then
         add(found.problems, file, paths.unreadable(problem))
-    elseif found.removed[file] then
-        add(found.interrupted, file,
-            "it was to be removed; the next prune that does not keep it removes it")
     elseif not data then
         add(found.problems, file, "its SHA-256 is not the one in its name; it was changed or cut")
     elseif line and line.sha256 ~= problem then
         add(found.problems, file, "its SHA-256 is not the one in the run that saved it")
+    elseif found.removed[file] then
+        add(found.interrupted, file,
+            "it was to be removed; the next prune that does not keep it removes it")
     elseif not line then
         add(found.interrupted, file, "no run names it; it is whole, and counts like any other")
     end
