@@ -21,7 +21,8 @@ local function check_empty(dir)
                 .. "anew, as " .. TEXT:format("..."):sub(1, -2) .. " with the id that the first "
                 .. "line of any file in runs/ calls 'store'")
         end
-        if entry.name ~= paths.LOCK and not paths.is_temporary(entry.name) then
+        if entry.name ~= paths.LOCK and not paths.is_temporary(entry.name)
+            and not paths.is_file_systems(entry) then
             return nil, errors.new("config", ("%s is no csms store: it holds other files (%s); "
                 .. "a store is a folder that was new or empty when csms first wrote to it")
                 :format(dir.root, entry.name))

@@ -56,6 +56,12 @@ function M.is_temporary(file)
     return file:find(TEMPORARY) ~= nil
 end
 
+--- Whether an entry of the store's own folder is the file system's: a volume of ext4 has
+--- it from the start.
+function M.is_file_systems(entry)
+    return entry.name == "lost+found" and entry.type == "directory"
+end
+
 --- The file name of a blob saved at `seconds` whose SHA-256 is `digest`.
 function M.blob(seconds, digest)
     return stamps.format(seconds) .. "-" .. digest:sub(1, 12) .. ".blob"

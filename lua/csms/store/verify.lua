@@ -169,7 +169,7 @@ local function check_top(dir, found)
     return each_entry(dir, nil, function(path, entry)
         if paths.is_temporary(entry.name) then
             add(found.interrupted, path, "a temporary file; the next backup removes it")
-        elseif not KNOWN[entry.name] then
+        elseif not KNOWN[entry.name] and not paths.is_file_systems(entry) then
             add(found.interrupted, path, "it is no file of csms")
         end
     end)
