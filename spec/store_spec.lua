@@ -1026,6 +1026,35 @@ describe("store:close()", function()
         assert.same({}, store:verify().interrupted)
     end)
 
+    -- Lua 5.4 has no fork, and the code is the same for both.
+    if rawget(_G, "jit") then
+        it("is not a forked child's, which ends as any program does", function()
+            local output = child.run(chunk [[
+                local ffi = require "ffi"
+                ffi.cdef "int fork(void); int waitpid(int, int *, int);"
+                assert(store:save(PROJECT, "one", "first"))
+                local pid = ffi.C.fork()
+                if pid == 0 then return end
+                ffi.C.waitpid(pid, nil, 0)
+                assert(store:save(PROJECT, "one", "second"))
+                assert(store:close())
+                print "done"
+            ]])
+            assert.equal("done\n", output)
+            assert.equal(4, #record())
+            assert.same({}, store:verify().interrupted)
+        end)
+    end
+
+    it("whose record is gone meanwhile makes none without a header", function()
+        assert(store:save(PROJECT, "one", "blob"))
+        os.remove(root .. "/" .. folders.only(root, "%.part$"))
+        failure("storage", store:note(PROJECT, "two", "failed"))
+        store:close()
+        assert.same({}, folders.find(root, "^runs/"))
+        assert.equal("blob", (assert(store:read(PROJECT, "one"))))
+    end)
+
     it("that never came is made up for by the next writer", function()
         child.run(chunk [[
             assert(store:save(PROJECT, "one", "blob"))

@@ -98,19 +98,15 @@ static void cut_back(const struct csms_place *place, off_t size)
 
 static int append(const struct csms_place *place, struct csms_span data)
 {
-    off_t before = 0;
-    bool made = false;
-    int fd = csms_fd_open_or_make_file(place->at, place->name,
-                                       O_WRONLY | O_APPEND, &made, &before);
+    struct stat before;
+    int fd =
+        csms_fd_open_file(place->at, place->name, O_WRONLY | O_APPEND, &before);
 
     if (fd < 0)
         return -1;
     if (csms_fd_finish(fd, csms_fd_write(fd, data)) == 0)
         return 0;
-    if (made)
-        csms_fd_unmake(place->at, place->name, 0);
-    else
-        cut_back(place, before);
+    cut_back(place, before.st_size);
     return -1;
 }
 

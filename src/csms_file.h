@@ -23,8 +23,8 @@ int csms_file_create(const struct csms_dir *dir, const char *path,
 int csms_file_read(const struct csms_dir *dir, const char *path,
                    struct csms_buf *out, struct csms_err *err);
 
-/* Adds to the end of a file, which is made where it is missing. After a failure
- * the file is as long as it was. For one writer at a time. */
+/* Adds to the end of a file that is there. After a failure it is as long as it
+ * was. For one writer at a time. */
 int csms_file_append(const struct csms_dir *dir, const char *path,
                      struct csms_span data, struct csms_err *err);
 

@@ -67,7 +67,8 @@ end
 function M.open(path, about)
     local dir, err = directory.open(path, true)
     if not dir then return nil, err end
-    local self = setmetatable({ dir = dir, staged = {}, last = {} }, Writer)
+    local _, pid = core.process()
+    local self = setmetatable({ dir = dir, pid = pid, staged = {}, last = {} }, Writer)
     local good
     good, err = open(self, about)
     if good then return self end
@@ -220,8 +221,14 @@ local function end_run(self, ended)
 end
 
 --- Makes durable what is staged, ends the run and frees the lock: true, or nil
---- and the error. ended: what the run's last line says besides the time.
+--- and the error. ended: what the run's last line says besides the time. In a forked
+--- child it does neither: the run is its parent's.
 function Writer:close(ended)
+    local _, pid = core.process()
+    if pid ~= self.pid then
+        self:abandon()
+        return true
+    end
     local good, err = self:flush()
     local closed, problem = end_run(self, ended)
     self:abandon()
