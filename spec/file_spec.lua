@@ -375,6 +375,16 @@ describe("create", function()
         assert.equal("700", mode_of(folder .. "/masked/x"))
     end)
 
+    it("sets the mode of no link that took a new directory's place", function()
+        local log = folder .. "/strace"
+        child.run(("assert(core.directory(%q, true):create('d/f', 'x'))"):format(folder .. "/new"),
+            "exec strace -f -o '" .. log .. "' -e trace=chmod,fchmod,fchmodat COMMAND")
+        local calls = files.read(log)
+        local _, count = calls:gsub("fchmod%(%d+, 0700%) += 0", "")
+        assert.equal(2, count)
+        assert.not_matches("fchmodat", calls)
+    end)
+
     it("changes no mode of a directory that was there", function()
         shell(("mkdir -m 755 '%s/open'"):format(root))
         assert.is_true(dir:create("open/f", "x"))

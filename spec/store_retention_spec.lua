@@ -421,6 +421,31 @@ describe("prune()", function()
         assert.equal("", folders.read(root .. "/lock"))
     end)
 
+    it("removes nothing before the record is durable, and its name", function()
+        local directory = require "csms.store.directory"
+        local open, calls = directory.open, {}
+        directory.open = function(...)
+            local dir = assert(open(...))
+            for _, name in ipairs { "append", "sync", "remove" } do
+                local real = dir[name]
+                dir[name] = function(self, path, ...)
+                    calls[#calls + 1] = name .. " "
+                        .. (type(path) == "table" and table.concat(path, " ") or path)
+                    return real(self, path, ...)
+                end
+            end
+            return dir
+        end
+        local result, err = store:prune { last = 4 }
+        directory.open = open
+        assert(result, tostring(err))
+        for index, call in ipairs {
+            "^sync runs$", "^append runs/[^/]+part$", "^sync runs/[^/]+part$", "^remove blobs/",
+        } do
+            assert.matches(call, calls[index])
+        end
+    end)
+
     it("that was killed once it had recorded all leaves nothing wrong", function()
         local lines = {}
         for index = 1, 3 do

@@ -26,17 +26,34 @@ int csms_fd_open_directory(int at, const char *name, int flags)
     return csms_fd_open(at, name, O_RDONLY | O_DIRECTORY | flags);
 }
 
+/* Opens the directory that was just made, and sets its mode. Not through its
+ * name: somebody may have put a link in its place. */
+static int open_made(int at, const char *name)
+{
+    int fd = csms_fd_open_directory(at, name, O_NOFOLLOW);
+
+    /* The umask may have taken what opening needs. */
+    if (fd < 0 && errno == EACCES &&
+        fchmodat(at, name, DIRECTORY_MODE, AT_SYMLINK_NOFOLLOW) == 0)
+        fd = csms_fd_open_directory(at, name, O_NOFOLLOW);
+    if (fd >= 0 && fchmod(fd, DIRECTORY_MODE) != 0) {
+        csms_fd_drop(fd);
+        return -1;
+    }
+    return fd;
+}
+
 int csms_fd_make_directory(int at, const char *name, int flags)
 {
-    bool made = mkdirat(at, name, DIRECTORY_MODE) == 0;
     int fd = -1;
 
-    if (!made && errno != EEXIST) /* somebody else may have been faster */
-        return -1;
-    /* Before it is opened: the umask may have taken what that needs. */
-    if (!made || fchmodat(at, name, DIRECTORY_MODE, 0) == 0)
-        fd = csms_fd_open_directory(at, name, flags);
-    if (made && fd < 0)
+    if (mkdirat(at, name, DIRECTORY_MODE) != 0) {
+        if (errno != EEXIST) /* somebody else may have been faster */
+            return -1;
+        return csms_fd_open_directory(at, name, flags);
+    }
+    fd = open_made(at, name);
+    if (fd < 0)
         csms_fd_unmake(at, name, AT_REMOVEDIR);
     return fd;
 }

@@ -42,7 +42,10 @@ local function start(self, about)
         store = self.id, started = stamps.format(self.started), version = core.version,
     }
     for key, value in pairs(about) do header[key] = value end
-    return self.dir:create(self.run, record.encode(header))
+    local good, err = self.dir:create(self.run, record.encode(header))
+    -- Its name too: a prune removes files on the strength of it.
+    if good then good, err = self.dir:sync { paths.RUNS } end
+    return good, err
 end
 
 local function open(self, about)
