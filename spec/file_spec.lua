@@ -375,6 +375,17 @@ describe("create", function()
         assert.equal("700", mode_of(folder .. "/masked/x"))
     end)
 
+    it("does so for a user whom the umask keeps out of what he makes", function()
+        local wrap = "umask 0777; exec COMMAND"
+        if shell "id -u" == "0" then
+            wrap = "umask 0777; exec setpriv --reuid=65534 --regid=65534 --clear-groups COMMAND"
+            shell(("chown -R 65534:65534 '%s'"):format(folder))
+        end
+        assert.equal("true\t\n", child.run(store_chunk() .. "tell(dir:create('d/f', 'x'))", wrap))
+        assert.equal("700", mode_of(root .. "/d"))
+        assert.equal("600", mode_of(root .. "/d/f"))
+    end)
+
     it("sets the mode of no link that took a new directory's place", function()
         local log = folder .. "/strace"
         child.run(("assert(core.directory(%q, true):create('d/f', 'x'))"):format(folder .. "/new"),

@@ -288,6 +288,19 @@ describe("the next writer", function()
         for _, file in ipairs(gone) do assert.is_nil((io.open(path_of(file)))) end
     end)
 
+    it("removes a secret's temporaries also where no run was left, as verify() says", function()
+        recover()
+        for _, place in ipairs { "", "blobs/" .. PROJECT .. "/one/" } do
+            past:write(place .. ".tmp-0123456789abcdef", "half a bl")
+        end
+        local left = assert(store:verify()).interrupted
+        assert.matches("the next backup removes it", left[1].problem)
+        assert.matches("the next backup of this secret removes it", left[2].problem)
+        for _ = 1, 2 do assert(store:stage(PROJECT, "one", "blob", nil, function() end)) end
+        assert(store:close())
+        clean()
+    end)
+
     it("leaves an unfinished run alone while another writer has the lock", function()
         local other = assert(csms.store(root))
         assert(other:open_run())

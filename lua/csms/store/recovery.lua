@@ -27,7 +27,9 @@ function M.close_run(dir, file, ended)
     return dir:sync { paths.RUNS }
 end
 
-local function remove_temporaries(dir, folder)
+--- Removes what a killed writer has left half-written in a folder, "" being the store's
+--- own: true, or nil and the error. For who holds the lock.
+function M.remove_temporaries(dir, folder)
     local entries, err = dir:entries_if_any(folder ~= "" and folder or nil)
     if not entries then return nil, err end
     for _, entry in ipairs(entries) do
@@ -71,7 +73,7 @@ local function add_unnamed(dir, run)
     if not secrets then return nil, err end
     for _, secret in ipairs(secrets) do
         local good, lines
-        good, err = remove_temporaries(dir, secret.folder)
+        good, err = M.remove_temporaries(dir, secret.folder)
         if not good then return nil, err end
         lines, err = lines_of_unnamed(dir, secret, run.stamp, named)
         if not lines then return nil, err end
@@ -98,7 +100,7 @@ end
 --- Closes the runs that killed writers left, as interrupted, and removes their
 --- temporary files: true, or nil and the error. For who holds the lock.
 function M.run(dir, id)
-    local good, err = remove_temporaries(dir, "")
+    local good, err = M.remove_temporaries(dir, "")
     if not good then return nil, err end
     local found
     found, err = runs.list(dir)

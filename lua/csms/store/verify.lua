@@ -84,7 +84,7 @@ local function check_entry(dir, found, file, entry)
     if digest and entry.type == "file" then
         check_blob(dir, found, file, digest)
     elseif paths.is_temporary(entry.name) then
-        add(found.interrupted, file, "a temporary file; the next backup removes it")
+        add(found.interrupted, file, "a temporary file; the next backup of this secret removes it")
     else
         add(found.interrupted, file, "it is no file of csms")
     end

@@ -88,10 +88,14 @@ end
 -- ---- blobs ------------------------------------------------------------------
 
 -- The stamp of the newest blob in a folder, in milliseconds; 0 where there is none; or
--- nil and the error. It is read once a run.
+-- nil and the error. The first time in a run the folder is read, and rid of what was
+-- left there.
 local function last_millis(self, folder)
     if self.last[folder] then return self.last[folder] end
-    local found, err = blobs.of_folder(self.dir, folder)
+    local good, err = recovery.remove_temporaries(self.dir, folder)
+    if not good then return nil, err end
+    local found
+    found, err = blobs.of_folder(self.dir, folder)
     if not found then return nil, err end
     return found[1] and math.floor(found[1].saved_at * 1000 + 0.5) or 0
 end
