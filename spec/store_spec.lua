@@ -327,6 +327,47 @@ describe("store:save()", function()
     end)
 end)
 
+describe("what a run's record says besides", function()
+    it("is refused where nobody could read it, by the name of its key", function()
+        for key, about in pairs {
+            endpoint = { endpoint = 5 }, region = { region = {} }, project = { project = "x" },
+            asked = { asked = { all = print } }, store = { store = "x" }, ["1"] = { "x" },
+        } do
+            assert.matches("about: '" .. key .. "' ", failure("config",
+                store:open_run(about)).message, 1, true)
+        end
+        failure("config", store:open_run { asked = { 0 / 0 } })
+        failure("config", store:open_run { asked = "all" })
+        assert.same({}, folders.entries(folder))
+        assert(store:save(PROJECT, "one", "blob"))
+        for key, ended in pairs {
+            exit = { exit = print }, incomplete = { incomplete = 0 / 0 }, when = { when = 5 },
+            interrupted = { interrupted = 1 }, outcome = { outcome = "x" },
+        } do
+            assert.matches("ended: '" .. key .. "' ", failure("config",
+                store:close(ended)).message, 1, true)
+        end
+        for _, outcome in ipairs { "saved", "ended", "removed", "nonsense", "" } do
+            assert.matches("'" .. outcome .. "' is not known",
+                failure("argument", store:note(PROJECT, "two", outcome)).message, 1, true)
+        end
+        assert(store:note(PROJECT, "two", "failed",
+            { outcome = "saved", project = 5, name = "three", kind = "denied", [1] = "x" }))
+        assert(store:note(PROJECT, "two", "failed", { [true] = 1, [{}] = "x", "y" }))
+        closed(store, { exit = 3, incomplete = true, interrupted = false })
+        assert.same({}, problems(store))
+        assert.same({ outcome = "failed", project = PROJECT, name = "two", kind = "denied" },
+            record()[3])
+        assert.is_true(store:close())
+    end)
+
+    it("is a table", function()
+        raised(function() local _ = store:open_run(5) end)
+        raised(function() local _ = store:close(5) end)
+        raised(function() local _ = store:close "interrupted" end)
+    end)
+end)
+
 describe("the form on disk", function()
     it("is these files, with these modes, and no other", function()
         local lower = assert(store:save(PROJECT, "db.key_1-a", "one"))

@@ -136,6 +136,22 @@ describe("status()", function()
     end)
 end)
 
+describe("the options of status()", function()
+    it("are refused where they are not what they must be", function()
+        for key, opts in pairs {
+            max_age = { max_age = "26h" }, maxage = { maxage = 26 }, project = { project = 5 },
+        } do
+            local result, err = store:status(opts)
+            assert.is_nil(result)
+            assert.equal("config", err.kind)
+            assert.matches("opts: '" .. key .. "' ", err.message, 1, true)
+        end
+        for _, max_age in ipairs { -1, 0 / 0 } do
+            assert.is_nil((store:status { max_age = max_age }))
+        end
+    end)
+end)
+
 -- ---- ages -------------------------------------------------------------------------
 
 describe("max_age", function()

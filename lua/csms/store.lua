@@ -7,10 +7,12 @@
 
 local arguments = require "csms.arguments"
 local blobs = require "csms.store.blobs"
+local config = require "csms.config"
 local core = require "csms.core"
 local directory = require "csms.store.directory"
 local errors = require "csms.errors"
 local identity = require "csms.store.identity"
+local json = require "csms.json"
 local paths = require "csms.store.paths"
 local prune = require "csms.store.prune"
 local runs = require "csms.store.runs"
@@ -41,11 +43,41 @@ local function expect(kind, position, name, value, optional)
     end
 end
 
+-- ---- what a run's record says besides -------------------------------------------
+
+local function has_json(value)
+    return pcall(json.encode, value), "must be what JSON can say"
+end
+
+local function not_negative(value)
+    return value >= 0, "must be a number of seconds, not negative"
+end
+
+local function is_project(value)
+    return arguments.project(value), "must be a project id: 32 letters and digits"
+end
+
+-- As csms.config has them.
+local ABOUT = {
+    endpoint = { "string" }, region = { "string" }, project = { "string", check = is_project },
+    asked = { "table", check = has_json },
+}
+
+local ENDED = {
+    exit = { "number", check = has_json }, incomplete = { "any", check = has_json },
+    interrupted = { "boolean" },
+}
+
+-- What a caller may note of a secret: save() and prune() write the others.
+local NOTED = { current = true, skipped = true, failed = true }
+
+-- ---- arguments ------------------------------------------------------------------
+
 -- true, or nil and an error that names it. nil stands for all projects.
 local function check_project(project)
     if project == nil or arguments.project(project) then return true end
     return nil, errors.new("argument", ("'%s' is no project id, which has 32 letters and digits")
-        :format(tostring(project):sub(1, 80)))
+        :format(project:sub(1, 80)))
 end
 
 --- The store in a folder: an object, or nil and an error of kind "config" or
@@ -92,6 +124,7 @@ end
 function Store:open_run(about)
     expect("table", 1, "about", about, true)
     local good, err = check_host()
+    if good then good, err = config.table("about", about or {}, ABOUT) end
     if not good then return nil, err end
     if self.writer then
         return nil, errors.new("config", "this store object is in a run; close it first")
@@ -169,6 +202,10 @@ function Store:note(project, name, outcome, fields)
     expect("string", 2, "name", name)
     expect("string", 3, "outcome", outcome)
     expect("table", 4, "fields", fields, true)
+    if not NOTED[outcome] then
+        return nil, errors.new("argument", ("outcome: '%s' is not known; known are current, "
+            .. "failed, skipped"):format(outcome:sub(1, 80)))
+    end
     local out, err = writing(self)
     if not out then return nil, err end
     return out:note(project, name, outcome, fields)
@@ -177,11 +214,14 @@ end
 --- Makes durable what is staged, ends the run and frees the lock: true, or nil and
 --- the error. May be called again; a later save starts another run. A run that nobody
 --- closed, or that an error closed, is recorded as interrupted.
--- ended: fields for the run's last line, such as {interrupted = true}, or nil.
+-- ended: for the run's last line, {exit, incomplete, interrupted}, or nil.
 function Store:close(ended)
-    local good, err = true, nil
+    expect("table", 1, "ended", ended, true)
+    local good, err = config.table("ended", ended or {}, ENDED)
+    if not good then return nil, err end
     local out = self.writer
     self.writer, self.guard = nil, nil
+    good = true
     if out then good, err = out:close(ended) end
     if self.dir then self.dir:close() end
     self.dir = nil
@@ -364,11 +404,14 @@ function Store:verify(project)
     return verify.run(dir, project)
 end
 
+local STATUS = { max_age = { "number", check = not_negative }, project = { "string" } }
+
 --- How old each secret's newest good backup is: csms.store.status.
 -- opts: {max_age = seconds, project = id}, or nil.
 function Store:status(opts)
     expect("table", 1, "opts", opts, true)
-    local good, err = check_project((opts or {}).project)
+    local good, err = config.table("opts", opts or {}, STATUS)
+    if good then good, err = check_project(good.project) end
     if not good then return nil, err end
     local dir
     dir, err = reading(self)

@@ -211,8 +211,11 @@ end
 --- durable with the next group.
 -- outcome: "current", "skipped", "failed" or "removed".
 function Writer:note(project, name, outcome, fields)
-    local line = { outcome = outcome, project = project, name = name }
-    for key, value in pairs(fields or {}) do line[key] = plain(key, value) end
+    local line = {}
+    for key, value in pairs(fields or {}) do
+        if type(key) == "string" then line[key] = plain(key, value) end
+    end
+    line.outcome, line.project, line.name = outcome, project, name
     local good, err = self.dir:append(self.run, record.encode(line))
     self.failed = self.failed or not good
     return good, err
