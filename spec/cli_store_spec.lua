@@ -489,6 +489,14 @@ describe("csms status", function()
         assert.is_string(objects[1].problem)
     end)
 
+    it("says nothing of a backup that is not there", function()
+        csms(7, { "backup", "db\255", "-o", store })
+        local objects = cli.objects(csms(3, { "status", store, "--json" }))
+        assert.equal("db\239\191\189", objects[1].name)
+        assert.is_nil(objects[1].newest)
+        assert.is_nil(objects[1].age)
+    end)
+
     it("is 3 for one that the last run left out", function()
         back_up()
         emu:fault { operation = "backup", name = seeded(5), status = 403, times = 0 }

@@ -319,8 +319,8 @@ describe("store:save()", function()
         assert.same({}, problems(store))
         assert.same({}, store:verify().interrupted)
         local lines = record()
-        assert.equal("\0\255\n", lines[16].request_id)
-        assert.equal("\0\255\n", lines[17].message)
+        assert.equal("\0\239\191\189\n", lines[16].request_id)
+        assert.equal("\0\239\191\189\n", lines[17].message)
         assert.is_nil(lines[2].update_time)
         -- a number, where a reader of the record takes one
         assert.same({ 7, nil }, { lines[18].update_time, lines[18].kms_key_id })
@@ -468,6 +468,29 @@ describe("the form on disk", function()
         assert.same(expected, lines)
         assert.equal(7, select(2, folders.read(root .. "/" .. folders.only(root, "^runs/"))
             :gsub("\n", "\n")))
+    end)
+
+    it("of a run is UTF-8, whatever a server or an argument says", function()
+        local good = "k\195\188 \229\175\134\233\146\165 \240\159\148\145 \244\143\191\191"
+        local bad = {
+            "\255", "\195", "\195(", "\229\175", "\192\175", "\237\160\128",
+            "\244\144\128\128", "\240\128\128\128", "\128", "\224\128\128",
+        }
+        assert(store:open_run { asked = { names = bad } })
+        assert(store:note(PROJECT, "db\255", "failed",
+            { message = good, code = good .. "\255" .. good }))
+        for _, text in ipairs(bad) do
+            assert(store:note(PROJECT, "two", "failed", { message = "<" .. text .. good .. ">" }))
+        end
+        closed(store)
+        local text = folders.read(root .. "/" .. folders.only(root, "^runs/"))
+        assert.equal("text", shell(("iconv -f UTF-8 -t UTF-8 '%s/%s' >/dev/null && echo text")
+            :format(root, folders.only(root, "^runs/"))))
+        assert.equal(13, select(2, text:gsub(good, "")))
+        local lines = record()
+        assert.equal("db\239\191\189", lines[2].name)
+        assert.equal("<\239\191\189(" .. good .. ">", lines[5].message)
+        assert.same({}, problems(store))
     end)
 
     it("names each blob in the run before it is reported saved", function()

@@ -29,7 +29,8 @@ local function show(out, secrets)
         end
         out:object {
             type = "secret", project = secret.project, name = secret.name,
-            outcome = secret.outcome, age = secret.age, newest = times.utc(secret.newest),
+            outcome = secret.outcome, age = secret.age,
+            newest = secret.newest and times.utc(secret.newest),
             judged = secret.judged, problem = secret.problem,
         }
     end
