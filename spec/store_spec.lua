@@ -690,6 +690,7 @@ describe("store:read()", function()
         raised(function() local _ = store:status(60) end)
         raised(function() local _ = store:prune() end)
         raised(function() local _ = store:prune(30) end)
+        raised(function() local _ = store:prune({ last = 1 }, "no") end)
     end)
 
     it("never gives a blob that was changed, and says so", function()

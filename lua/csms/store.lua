@@ -443,6 +443,7 @@ end
 -- the one that it is about, or nil for all.
 function Store:prune(keep, dry_run, project)
     expect("table", 1, "keep", keep)
+    expect("boolean", 2, "dry_run", dry_run, true)
     expect("string", 3, "project", project, true)
     local good, err = check_keep(keep)
     if good then good, err = check_project(project) end

@@ -14,6 +14,13 @@ local function show(out, items, outcome)
     end
 end
 
+local function has_blob(problems)
+    for _, item in ipairs(problems) do
+        if item.file:find "^blobs/" then return true end
+    end
+    return false
+end
+
 function M.run(args, out)
     local result
     local store, err = stores.open(args.dir)
@@ -26,8 +33,10 @@ function M.run(args, out)
     if #result.problems > 0 then
         exit = exit_codes.DAMAGED
         out:problem(found .. #result.problems .. " damaged")
-        out:problem("the next `csms backup` saves a damaged secret anew; until then "
-            .. "`csms restore --at` has its older backups")
+        if has_blob(result.problems) then
+            out:problem("the next `csms backup` saves a damaged secret anew; until then "
+                .. "`csms restore --at` has its older backups")
+        end
     else
         out:note(found .. "no damage")
     end

@@ -11,15 +11,16 @@ local M = {}
 local FORMAT = 1
 local TEXT = '{"format": 1, "id": "%s"}\n'
 
+local ANEW = "; write it anew, as " .. TEXT:format("..."):sub(1, -2) .. " with the id that the "
+    .. "first line of any file in runs/ calls 'store'"
+
 -- A folder without csms-store.json: an empty store, or none.
 local function check_empty(dir)
     local entries, err = dir:entries()
     if not entries then return nil, err end
     for _, entry in ipairs(entries) do
         if entry.name == paths.BLOBS or entry.name == paths.RUNS then
-            return nil, paths.failure(dir.root, paths.IDENTITY, "damaged", "it is gone; write it "
-                .. "anew, as " .. TEXT:format("..."):sub(1, -2) .. " with the id that the first "
-                .. "line of any file in runs/ calls 'store'")
+            return nil, paths.failure(dir.root, paths.IDENTITY, "damaged", "it is gone" .. ANEW)
         end
         if entry.name ~= paths.LOCK and not paths.is_temporary(entry.name)
             and not paths.is_file_systems(entry) then
@@ -46,7 +47,7 @@ function M.read(dir)
             .. "format %d; use the csms that wrote it"):format(dir.root, format, FORMAT))
     end
     return nil, paths.failure(dir.root, paths.IDENTITY, "damaged",
-        "it is not as csms wrote it; its form is " .. TEXT:format("..."):sub(1, -2))
+        "it is not as csms wrote it" .. ANEW)
 end
 
 local CAN_BE_MISSED = { damaged = true, EIO = true, EACCES = true, EFBIG = true }
