@@ -845,5 +845,8 @@ describe("the example nginx.conf", function()
         local text, missing = server:get "/backup/nope"
         assert.same({ 404, "not_found\n" }, { missing, text })
         assert_quiet { "secret not exist", "nope", "not_found" }
+        local asked = #emu:requests "backup"
+        server:quit()
+        assert.equal(asked, #emu:requests "backup") -- no backup because of the shutdown
     end)
 end)
