@@ -588,6 +588,26 @@ describe("handlers that nginx kills", function()
         assert_quiet()
     end)
 
+    it("in the middle of a batch do not count as a batch that runs", function()
+        start { server = "lua_check_client_abort on;"
+            .. location("killed", "probe.client:backup_all()")
+            .. location("running", [[
+                collectgarbage()
+                collectgarbage()
+                local count = 0
+                for _ in pairs(probe.client.batches) do count = count + 1 end
+                ngx.say(count)
+            ]]) .. location("others", "ngx.sleep(0.05)") }
+        emu:fault { operation = "backup", delay = cases.HELD, times = 0, after = 1 }
+        local client = server:open "/killed"
+        nginx.wait_until("it runs", function() return get "/running" == "1" end)
+        client:close()
+        nginx.wait_until("it does not", function()
+            many("/others", 4, 4) -- nginx keeps its coroutine, stack and all, until it is used
+            return get "/running" == "0"
+        end, cases.SOON)
+    end)
+
     it("in the middle of a renewal leave nobody waiting", function()
         start { init = [[
             probe.tokens = assert(csms.new(probe.config { credentials = probe.password() }))

@@ -18,7 +18,7 @@ local SKIPPED = { PENDING_DELETE = true, FROZEN = true }
 
 local function start(client, job)
     local now = client.runtime.now()
-    if client.batches == 0 then
+    if next(client.batches) == nil then
         client.limiter:restart()
         client.budget.spent = false
     end
@@ -131,12 +131,14 @@ local function run_all(batch, next_item)
     return finish(batch)
 end
 
--- Counts the batches that run at once, also where a callback raises.
+-- Counts the batches that run at once, also where a callback raises. What stands for
+-- one is on this stack alone: it goes with it where nginx kills the handler, while the
+-- code that LuaJIT compiles may keep the batch itself.
 local function run(batch, next_item)
-    local client = batch.client
-    client.batches = client.batches + 1
+    local client, running = batch.client, {}
+    client.batches[running] = true
     local good, report, err = pcall(run_all, batch, next_item)
-    client.batches = client.batches - 1
+    client.batches[running] = nil
     if not good then error(report, 0) end
     return report, err
 end

@@ -91,7 +91,7 @@ function M.new(config, how_to_wait)
         -- keys come and go is built anew all the time. Weak, because nginx ends a
         -- handler without a word.
         in_flight = setmetatable({}, { __mode = "kv" }),
-        batches = 0,    -- that run
+        batches = setmetatable({}, { __mode = "k" }), -- that run; weak for the same reason
     }, Client)
 end
 
