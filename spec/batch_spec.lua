@@ -538,6 +538,31 @@ describe("an error in a callback", function()
         assert.is_true(#world.requests < 60)
     end)
 
+    it("leaves nothing out of the reports of batches that other callbacks run", function()
+        for _, already in ipairs { false, true } do -- whether it is cancelled before they run
+            local world, client = world_of(function(request)
+                local answer = slow(request)
+                if request.name:find "inner" then answer.delay = 10 end
+                return answer
+            end)
+            local inner
+            pcall(client.backup_many, client, nil, simulation.names(40), {
+                on_result = function(name)
+                    if name == "secret-00009" then error("stop") end
+                    if name ~= "secret-00002" then return end
+                    if already then client.runtime:sleep(60) end
+                    inner = client:backup_many(nil, { "inner-1", "inner-2", "inner-3" },
+                        { concurrency = 1 })
+                end,
+            })
+            assert.same({ 3, 0, 3 }, { inner.total, inner.ok, inner.failed })
+            for number = 1, 3 do
+                assert.equal("cancelled", inner.errors["inner-" .. number].kind)
+            end
+            assert.is_true(world:elapsed() < 5)
+        end
+    end)
+
     it("cancels the batches that other callbacks run", function()
         local world, client = world_of(function(request)
             local answer = slow(request)

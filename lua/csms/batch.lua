@@ -121,6 +121,15 @@ local function prove_credential(batch, next_item)
     end
 end
 
+-- each() leaves items only where the work that the batch belongs to was cancelled.
+local function fail_rest(batch, next_item)
+    for item in next_item do
+        batch.shared.given_up = batch.shared.given_up or errors.new("cancelled",
+            "nothing was sent, because the work that the batch belongs to was cancelled")
+        handle(batch, item)
+    end
+end
+
 local function run_all(batch, next_item)
     local refused = prove_credential(batch, next_item)
     if refused and batch.report.ok == 0 then return nil, refused end
@@ -128,6 +137,7 @@ local function run_all(batch, next_item)
     batch.client.runtime:each(next_item, at_once, function(item)
         handle(batch, item)
     end)
+    fail_rest(batch, next_item)
     return finish(batch)
 end
 
