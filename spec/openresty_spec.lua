@@ -526,6 +526,49 @@ describe("calls in handlers", function()
     end)
 end)
 
+-- A handler may run in the coroutine of a light thread or a timer that has ended.
+describe("a batch that is cancelled", function()
+    local RAISE = location("raise", [[
+        probe.seen, probe.inside = 0, 0
+        pcall(probe.patient.backup_all, probe.patient, nil, { concurrency = 4,
+            on_result = function()
+                probe.seen = probe.seen + 1
+                if probe.seen ~= 58 then return end
+                while probe.inside < tonumber(ngx.var.arg_wait) do ngx.sleep(0.01) end
+                error "boom"
+            end })
+        ngx.say "raised"
+    ]]) .. location("seen", "ngx.say(probe.seen)") .. location("other", [[
+        probe.inside = (probe.inside or 0) + 1
+        ngx.sleep(0.1)
+        probe.say()
+    ]])
+    -- Without a budget, what would be a retry is a probe.
+    local INIT_PATIENT = "probe.patient = assert(csms.new(probe.config { retry = { budget = 0 } }))"
+
+    it("cancels no other handler that runs meanwhile", function()
+        start { init = INIT_PATIENT, server = RAISE }
+        local ok = get "/backup"
+        local raise = server:open "/raise?wait=30"
+        nginx.wait_until("all but one have ended", function() return get "/seen" == "60" end)
+        emu:fault { operation = "backup", delay = 0.5, times = 0 }
+        local answers = many("/other", 30, 30)
+        assert.equal(30, answers[ok] or 0)
+        assert.matches("raised", (server.finish(raise)))
+    end)
+
+    it("cancels no handler that comes later, where it had a probe", function()
+        start { init = INIT_PATIENT, server = RAISE }
+        local ok = get "/backup"
+        for _ = 1, 3 do
+            emu:fault { operation = "backup", status = 503, times = 1, after = 5 }
+            assert.equal("raised", get "/raise?wait=0")
+            emu:clear_faults()
+            assert.equal(30, many("/other", 30, 30)[ok] or 0)
+        end
+    end)
+end)
+
 -- ---- handlers that are killed -----------------------------------------------
 
 describe("handlers that nginx kills", function()
@@ -587,6 +630,52 @@ describe("handlers that nginx kills", function()
         none_left()
         assert_quiet()
     end)
+
+    -- Each of many local variables of the next handler, until the flights have landed.
+    local NEXT = location("next", [[
+        local flights = probe.upvalue "flights"
+        local VARIABLES
+        while next(flights) do ngx.sleep(0.02) end
+        local changed = 0
+        for _, value in ipairs { VALUES } do
+            if value ~= "x" then changed = changed + 1 end
+        end
+        ngx.say(changed)
+    ]]):gsub("%u%u%u%u%u+", function(what)
+        local text = {}
+        for index = 1, 150 do
+            text[index] = what == "VARIABLES" and ("v%d = 'x'"):format(index) or "v" .. index
+        end
+        return table.concat(text, what == "VARIABLES" and " local " or ", ")
+    end)
+
+    local function kill_once_asked(path, operation, count)
+        local client = server:open(path)
+        nginx.wait_until("it is asked for", function()
+            return #emu:requests(operation) == count
+        end)
+        client:close()
+        socket.sleep(0.1)
+    end
+
+    for _, case in ipairs {
+        { "in the middle of a probe", "probe.patient:backup_many(nil, { 'secret-0001' })",
+          "backup", { { status = 503, times = 1 }, { delay = 1, times = 0 } } },
+        { "in the middle of a listing", "probe.patient:backup_all(nil, { concurrency = 4 })",
+          "list", { { delay = 1, times = 0, after = 1 } } },
+    } do
+        local what, call, operation, faults = unpack(case)
+        it(what .. " leave the next handler's variables alone", function()
+            start { init = "probe.patient = assert(csms.new(probe.config { retry = {} }))",
+                server = "lua_check_client_abort on;" .. location("killed", call) .. NEXT }
+            for _, fault in ipairs(faults) do
+                fault.operation = operation
+                emu:fault(fault)
+            end
+            kill_once_asked("/killed", operation, 2)
+            assert.equal("0", get "/next")
+        end)
+    end
 
     it("in the middle of a batch do not count as a batch that runs", function()
         start { server = "lua_check_client_abort on;"

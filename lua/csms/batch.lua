@@ -121,6 +121,12 @@ local function prove_credential(batch, next_item)
     end
 end
 
+-- A function that each() may call in other coroutines is made by one that has returned:
+-- see csms.runtime.nginx.
+local function handler_of(batch)
+    return function(item) handle(batch, item) end
+end
+
 -- each() leaves items only where the work that the batch belongs to was cancelled.
 local function fail_rest(batch, next_item)
     for item in next_item do
@@ -134,9 +140,7 @@ local function run_all(batch, next_item)
     local refused = prove_credential(batch, next_item)
     if refused and batch.report.ok == 0 then return nil, refused end
     local at_once = math.min(batch.job.concurrency, batch.most or math.huge)
-    batch.client.runtime:each(next_item, at_once, function(item)
-        handle(batch, item)
-    end)
+    batch.client.runtime:each(next_item, at_once, handler_of(batch))
     fail_rest(batch, next_item)
     return finish(batch)
 end
@@ -153,6 +157,14 @@ local function run(batch, next_item)
     return report, err
 end
 
+local function iterate(items)
+    local index = 0
+    return function()
+        index = index + 1
+        return items[index]
+    end
+end
+
 --- Backs up the secrets of these names: the report, or nil and the error.
 -- job: checked opts and the project.
 function M.many(client, job, names)
@@ -165,19 +177,20 @@ function M.many(client, job, names)
         end
     end
     batch.report.total, batch.most = #items, math.max(#items, 1)
-    local index = 0
-    return run(batch, function()
-        index = index + 1
-        return items[index]
-    end)
+    return run(batch, iterate(items))
 end
 
--- Takes the secrets of a page that are asked for. Their names are the
+-- Takes the secrets of the next page that are asked for. Their names are the
 -- service's own, so a bad one fails by itself.
-local function take_page(batch, page, matches, queue)
+local function fetch(batch, queue)
+    local page, err = queue.pages()
+    if not page then
+        queue.ended, queue.problem = true, err
+        return
+    end
     for _, secret in ipairs(page) do
         local name = secret.name
-        if matches(name, secret) then
+        if queue.matches(name, secret) then
             queue.last = queue.last + 1
             queue[queue.last] = {
                 name = name, listed = true, state = secret.state,
@@ -188,40 +201,36 @@ local function take_page(batch, page, matches, queue)
     batch.report.total = queue.last
 end
 
---- Backs up all secrets of the project while it lists them: the report, or nil
---- and the error where the first page failed.
-function M.all(client, job)
-    local batch = start(client, job)
-    local matches = globs.matcher(job.match)
-    local queue = { first = 1, last = 0 }
-    local call = exchange.new_call("list", job)
-    call.counts = batch.counts
-    local pages = listing.pages(client, call)
-    local ended, problem = false, nil
-
-    local function fetch()
-        local page, err = pages()
-        ended = not page
-        if page then take_page(batch, page, matches, queue) else problem = err end
-    end
-
-    local function next_item()
-        while queue.first > queue.last and not ended do
-            client.runtime:once(queue, fetch)
+local function taker_of(batch, queue)
+    local function fetch_more() fetch(batch, queue) end
+    return function()
+        while queue.first > queue.last and not queue.ended do
+            batch.client.runtime:once_here(queue, fetch_more)
         end
         local item = queue[queue.first]
         queue[queue.first] = nil
         queue.first = queue.first + 1
         return item
     end
+end
 
-    fetch()
-    if problem then
-        problem.project = job.project
-        return nil, problem
+--- Backs up all secrets of the project while it lists them: the report, or nil
+--- and the error where the first page failed.
+function M.all(client, job)
+    local batch = start(client, job)
+    local call = exchange.new_call("list", job)
+    call.counts = batch.counts
+    local queue = {
+        first = 1, last = 0, pages = listing.pages(client, call),
+        matches = globs.matcher(job.match), ended = false, problem = nil,
+    }
+    fetch(batch, queue)
+    if queue.problem then
+        queue.problem.project = job.project
+        return nil, queue.problem
     end
-    local report, err = run(batch, next_item)
-    if report then report.incomplete = problem end
+    local report, err = run(batch, taker_of(batch, queue))
+    if report then report.incomplete = queue.problem end
     return report, err
 end
 

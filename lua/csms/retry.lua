@@ -138,6 +138,12 @@ local function probe(client, call, attempt, last)
     return result, err
 end
 
+-- A flight has no upvalues of its handler: see csms.runtime.nginx.
+local function probe_once(outcome, client, call, attempt, last)
+    outcome.result, outcome.err, outcome.ended = probe(client, call, attempt, last)
+    outcome.mine = true
+end
+
 -- Items of a batch take turns as the probe while the limiter is closed; the
 -- others wait for its end and look again.
 local function turn(client, call, attempt, last)
@@ -147,12 +153,9 @@ local function turn(client, call, attempt, last)
         if left(call, client.runtime.now()) <= 0 then
             return nil, too_late(call, last), true
         end
-        local mine, result, err, ended = false, nil, nil, nil
-        client.runtime:once(client.limiter, function()
-            mine = true
-            result, err, ended = probe(client, call, attempt, last)
-        end)
-        if mine then return result, err, ended end
+        local outcome = {}
+        client.runtime:once(client.limiter, probe_once, outcome, client, call, attempt, last)
+        if outcome.mine then return outcome.result, outcome.err, outcome.ended end
         if client.closed then return nil, cancelled_error(), true end
     end
     return paced(client, call, attempt, last)

@@ -237,7 +237,7 @@ end
 --- Single flight: while fn(...) of a key runs, others that ask for the same key
 --- wait for its end instead of calling theirs. Returns nothing; fn leaves its
 --- results where all can see them. An error in fn is raised in its caller only.
---- Where others depend on it, fn has no upvalues of its caller: see nginx.lua.
+--- fn must not use local variables of its caller: see nginx.lua.
 function Runtime:once(key, fn, ...)
     local waiters = self.flights[key]
     if waiters then
@@ -256,6 +256,12 @@ function Runtime:once(key, fn, ...)
     self.flights[key] = nil
     for _, co in ipairs(waiters) do wake(self, co) end
     if not good then error(problem, 0) end
+end
+
+--- The same for the coroutines of one each(), which end together: fn(), which may use
+--- its caller's variables, always runs in the first of them that asks.
+function Runtime:once_here(key, fn)
+    self:once(key, fn)
 end
 
 return M

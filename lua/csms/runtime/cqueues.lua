@@ -155,4 +155,8 @@ function Runtime:once(key, fn, ...)
     if not good then error(problem, 0) end
 end
 
+function Runtime:once_here(key, fn)
+    self:once(key, fn)
+end
+
 return M

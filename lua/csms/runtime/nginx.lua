@@ -26,7 +26,8 @@ local channel                -- of this Lua VM, made at the first request
 local waiting = {}           -- transfer id -> semaphore
 local spare = {}             -- semaphores without a post on them
 local driver = { running = false, ready = false, retry_at = 0 }
-local flights = {}           -- key of once() -> semaphores that wait for its end
+local flights = {}           -- key of once() -> the flight
+local listings = setmetatable({}, { __mode = "k" }) -- key of once_here() -> the flight
 local groups = setmetatable({}, { __mode = "k" }) -- light thread -> its group
 
 M.now = core.now
@@ -202,6 +203,24 @@ local function cancel_group(group, problem)
     for inner in pairs(group.inner) do cancel_group(inner, problem) end
 end
 
+local function take_items(group, next_item, fn)
+    while not group.cancelled do
+        local item = next_item()
+        if item == nil then return end
+        fn(item)
+    end
+end
+
+-- nginx runs other handlers in a coroutine whose light thread or timer has ended, so
+-- what was known of it is forgotten then.
+local function work(group, next_item, fn)
+    local here = coroutine.running()
+    groups[here] = group
+    local good, problem = pcall(take_items, group, next_item, fn)
+    groups[here] = nil
+    if not good then cancel_group(group, { problem }) end
+end
+
 function M:each(next_item, n, fn)
     if in_init() then
         local good, problem = pcall(init.each, init, next_item, n, fn)
@@ -213,46 +232,56 @@ function M:each(next_item, n, fn)
     local group = { transfers = {}, sleepers = {}, inner = {},
         cancelled = outer and outer.cancelled }
     if outer then outer.inner[group] = true end
-
-    local function work()
-        groups[coroutine.running()] = group
-        while not group.cancelled do
-            local item = next_item()
-            if item == nil then return end
-            fn(item)
-        end
-    end
-
     local threads = {}
-    for index = 1, n do
-        threads[index] = ngx.thread.spawn(function()
-            local good, problem = pcall(work)
-            if not good then cancel_group(group, { problem }) end
-        end)
-    end
+    for index = 1, n do threads[index] = ngx.thread.spawn(work, group, next_item, fn) end
     for _, thread in ipairs(threads) do ngx.thread.wait(thread) end
     if outer then outer.inner[group] = nil end
     if group.problem then error(group.problem[1], 0) end
 end
 
--- A closure that its handler made must not outlive it: when nginx kills a handler
--- it clears its stack, and upvalues that are still open there turn nil. So what a
--- flight needs comes as arguments, and this function's own variables are closed.
+-- ---- single flight ----------------------------------------------------------
+
+-- Code that may outlive the handler that asked for it must have no upvalue on that
+-- handler's stack: nginx runs other handlers in the coroutine of one that it killed,
+-- and such an upvalue is then a local variable of theirs. What a flight, a timer or a
+-- light thread needs comes as arguments, and what it finds goes into tables.
 local function new_flight(key, fn, ...)
-    local flight = { waiters = {} }
-    local group = groups[coroutine.running()]
-    local count, arguments = select("#", ...), { ... }
-    function flight.run()
-        if flight.started then return end
-        flight.started = true
-        groups[coroutine.running()] = group -- what cancels the leader cancels it
-        flight.good, flight.problem = pcall(fn, unpack(arguments, 1, count))
-        flight.done = true
-        flights[key] = nil
-        for waiter in pairs(flight.waiters) do waiter:post(1) end
+    return {
+        key = key, fn = fn, count = select("#", ...), arguments = { ... },
+        group = groups[coroutine.running()], waiters = {},
+    }
+end
+
+local function land(flight)
+    flight.done = true
+    for waiter in pairs(flight.waiters) do waiter:post(1) end
+end
+
+local function run(flight)
+    flight.started = true
+    flight.good, flight.problem = pcall(flight.fn, unpack(flight.arguments, 1, flight.count))
+    flights[flight.key] = nil
+    land(flight)
+end
+
+local function run_in_timer(_, flight)
+    if flight.started then return end
+    local here = coroutine.running()
+    groups[here] = flight.group -- what cancels the leader cancels it
+    run(flight)
+    groups[here] = nil
+end
+
+local function wait_for_flight(flight)
+    local waiter = take_semaphore()
+    flight.waiters[waiter] = true
+    while not flight.done do
+        waiter:wait(SAFETY)
+        -- nginx drops a timer over lua_max_running_timers: then it runs here.
+        if not flight.started then run(flight) end
     end
-    flights[key] = flight
-    return flight
+    flight.waiters[waiter] = nil
+    put_semaphore(waiter)
 end
 
 -- The flight runs in a timer of its own: a handler that is killed in the middle
@@ -262,18 +291,24 @@ function M:once(key, fn, ...)
     local flight, leader = flights[key], false
     if not flight then
         flight, leader = new_flight(key, fn, ...), true
-        if not ngx.timer.at(0, flight.run) then flight.run() end
+        flights[key] = flight
+        if not ngx.timer.at(0, run_in_timer, flight) then run(flight) end
     end
-    local waiter = take_semaphore()
-    flight.waiters[waiter] = true
-    while not flight.done do
-        waiter:wait(SAFETY)
-        -- nginx drops a timer over lua_max_running_timers: then it runs here.
-        flight.run()
-    end
-    flight.waiters[waiter] = nil
-    put_semaphore(waiter)
+    wait_for_flight(flight)
     if leader and not flight.good then error(flight.problem, 0) end
+end
+
+-- nginx kills all light threads of a handler together.
+function M:once_here(key, fn)
+    if in_init() then return init:once_here(key, fn) end
+    local flight = listings[key]
+    if flight then return wait_for_flight(flight) end
+    flight = { waiters = {}, started = true }
+    listings[key] = flight
+    local good, problem = pcall(fn)
+    listings[key] = nil
+    land(flight)
+    if not good then error(problem, 0) end
 end
 
 return M
