@@ -100,6 +100,25 @@ describe("cqueues", function()
         assert.equal(1, #emu:requests "iam_token")
     end)
 
+    it("bounds each call that shares a renewal by its own deadline", function()
+        local client = client_of { credentials = credentials.password { domain = emu.domain,
+            user = emu.user, password = emu.password, iam_endpoint = emu.iam_endpoint,
+            project_id = emu.project } }
+        emu:fault { operation = "iam_token", delay = 1.5, times = 1 }
+        local results = {}
+        local function worker(number, pause, deadline)
+            return function()
+                cqueues.sleep(pause)
+                local blob, err = client:backup(nil, "secret-0001", { deadline = deadline })
+                results[number] = blob and "ok" or err.message
+            end
+        end
+        run(worker(1, 0, 0.5), worker(2, 0.1, 60), worker(3, 0.1, 0.3))
+        assert.same({ "the deadline of 0.5 s has passed", "ok",
+            "the deadline of 0.3 s has passed" }, results)
+        assert.equal(1, #emu:requests "iam_token")
+    end)
+
     it("tells of errors, and of calls outside of a loop", function()
         local client = client_of()
         local err

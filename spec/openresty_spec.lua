@@ -526,6 +526,48 @@ describe("calls in handlers", function()
     end)
 end)
 
+for operation, init in pairs {
+    iam_token = "{ credentials = probe.password() }",
+    iam_projects = ("{ project = false, region = %q }"):format("cn-north-4"),
+} do
+    describe("calls that share a request of their client's, " .. operation .. ",", function()
+        local function start_shared()
+            start { init = ([[
+                local config = probe.config(%s)
+                config.project = config.project or nil
+                probe.shared = assert(csms.new(config))
+            ]]):format(init), server = location("shared", [[
+                local blob, err = probe.shared:backup(nil, "secret-0001",
+                    { deadline = tonumber(ngx.var.arg_deadline) })
+                ngx.say(blob and "ok" or tostring(err))
+            ]]) }
+        end
+
+        it("end by their own deadlines, not by that of the one that asked first", function()
+            start_shared()
+            emu:fault { operation = operation, delay = 2, times = 1 }
+            local first = server:open "/shared?deadline=0.5"
+            socket.sleep(0.1)
+            local patient = server:open "/shared?deadline=60"
+            assert.matches("^timeout: the deadline of 0.5 s has passed", (server.finish(first)))
+            assert.matches("^ok", (server.finish(patient)))
+            assert.equal(1, #emu:requests(operation))
+        end)
+
+        it("do not wait longer than they may for another's", function()
+            start_shared()
+            emu:fault { operation = operation, delay = cases.HELD, times = 0 }
+            local first = server:open "/shared?deadline=60"
+            socket.sleep(0.1)
+            local hasty = server:open "/shared?deadline=0.5"
+            local seconds, body = cases.timed(server.finish, hasty)
+            assert.matches("^timeout: the deadline of 0.5 s has passed", body)
+            assert.is_true(seconds < cases.SOON)
+            first:close()
+        end)
+    end)
+end
+
 -- A handler may run in the coroutine of a light thread or a timer that has ended.
 describe("a batch that is cancelled", function()
     local RAISE = location("raise", [[
@@ -761,6 +803,37 @@ describe("where nginx has little to offer", function()
         assert.matches("^60", (server.finish(all)))
         assert_quiet { "lua_max_running_timers are not enough" }
     end)
+
+    for what, http in pairs {
+        ["as a timer was dropped"] = [[
+            lua_max_running_timers 1;
+            init_worker_by_lua_block { ngx.timer.at(0, function() ngx.sleep(3600) end) }
+        ]],
+        ["as no timer could be had"] = [[
+            lua_max_pending_timers 1;
+            init_worker_by_lua_block { ngx.timer.at(3600, function() end) }
+        ]],
+    } do
+        it("a renewal is taken over from a handler that was killed: " .. what, function()
+            start { http = http, init = [[
+                probe.tokens = assert(csms.new(probe.config { credentials = probe.password() }))
+                local is_lost = probe.upvalue "is_lost"
+                assert(debug.setupvalue(is_lost, 1, 0.5) == "LEASE")
+            ]], server = "lua_check_client_abort on;" .. location("token", [[
+                local blob, err = probe.tokens:backup(nil, "secret-0001")
+                ngx.say(blob and "ok" or tostring(err))
+            ]]) }
+            emu:fault { operation = "iam_token", delay = cases.HELD, times = 1 }
+            local killed = server:open "/token"
+            nginx.wait_until("it is asked for", function()
+                return #emu:requests "iam_token" == 1
+            end)
+            killed:close()
+            local second = server:open "/token"
+            second:settimeout(cases.SOON)
+            assert.matches("^ok", (server.finish(second)))
+        end)
+    end
 
     it("calls are served without a writable temporary folder", function()
         start { main = "env TMPDIR;", environment = { TMPDIR = "/nonexistent" } }

@@ -126,6 +126,19 @@ describe("a hundred calls at once", function()
         assert.is_false(first == get(world))
     end)
 
+    it("wait for the one that fetches as long as they may", function()
+        local world = world_of { delay = 4 }
+        together(world, 2, function(number)
+            local limit = number == 2 and world.clock + 1 or nil
+            local credential, err, absent = world.provider:get(nil, world.context, limit)
+            if number == 1 then return assert(credential) end
+            failure("timeout", credential, err)
+            assert.is_false(absent) -- so that a chain does not ask another source
+            assert.equal(limit, world.clock)
+        end)
+        assert.equal(1, world.fetches)
+    end)
+
     it("fetch once where it is due and refused at once", function()
         local world = world_of { delay = 2 }
         local first = assert(get(world))

@@ -399,7 +399,7 @@ end)
 describe("once", function()
     it("runs the function while nobody else does", function()
         local runs = 0
-        for _ = 1, 3 do runtime:once("key", function() runs = runs + 1 end) end
+        for _ = 1, 3 do runtime:once("key", nil, function() runs = runs + 1 end) end
         assert.equal(3, runs)
     end)
 
@@ -407,7 +407,7 @@ describe("once", function()
         local runs, value = 0, nil
         local found = {}
         runtime:each(range(10), 10, function(item)
-            runtime:once("key", function()
+            runtime:once("key", nil, function()
                 runs = runs + 1
                 fetch("5")
                 value = "there"
@@ -421,7 +421,7 @@ describe("once", function()
     it("keeps keys apart", function()
         local runs = 0
         runtime:each(range(10), 10, function(item)
-            runtime:once(item % 2, function()
+            runtime:once(item % 2, nil, function()
                 runs = runs + 1
                 fetch("1")
             end)
@@ -432,7 +432,7 @@ describe("once", function()
     it("raises an error in the one that ran it, and lets the others go on", function()
         local caught, others = nil, 0
         runtime:each(range(5), 5, function(item)
-            local good, problem = pcall(runtime.once, runtime, "key", function()
+            local good, problem = pcall(runtime.once, runtime, "key", nil, function()
                 fetch("1")
                 error("failed in " .. item, 0)
             end)
@@ -440,8 +440,26 @@ describe("once", function()
         end)
         assert.same({ "failed in 1", 4 }, { caught, others })
         local ran = false
-        runtime:once("key", function() ran = true end)
+        runtime:once("key", nil, function() ran = true end)
         assert.is_true(ran)
+    end)
+
+    it("is waited for no longer than one may, and is no concern of theirs from then on", function()
+        local ended, seconds = {}, {}
+        runtime:each(iterate { 5, 1, false }, 3, function(limit)
+            local ends_at = limit and runtime.now() + limit or nil
+            local good = runtime:once("key", ends_at, function(given)
+                assert.equal(ends_at, given)
+                fetch("5")
+            end)
+            ended[limit], seconds[limit] = good, elapsed()
+            if limit == 1 then
+                runtime:sleep(10)
+                assert.equal(11, elapsed())
+            end
+        end)
+        assert.same({ [5] = true, [1] = false, [false] = true }, ended)
+        assert.same({ [5] = 5, [1] = 1, [false] = 5 }, seconds)
     end)
 
     it("leaves nobody waiting where the one that ran it was cancelled", function()
@@ -450,7 +468,7 @@ describe("once", function()
                 fetch("1")
                 error("stop", 0)
             end
-            runtime:once("key", function() fetch("100") end)
+            runtime:once("key", nil, function() fetch("100") end)
         end)
         assert.same({ false, "stop", 1 }, { good, caught, elapsed() })
     end)
@@ -459,13 +477,13 @@ describe("once", function()
         local runs = 0
         runtime:each(iterate { "leader", "gsub" }, 2, function(who)
             if who == "leader" then
-                runtime:once("key", function()
+                runtime:once("key", nil, function()
                     fetch("5")
                     runs = runs + 1
                 end)
             else
                 who:gsub("^.", function()
-                    runtime:once("key", function() runs = runs + 1 end)
+                    runtime:once("key", nil, function() runs = runs + 1 end)
                 end)
             end
         end)

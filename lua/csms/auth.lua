@@ -96,15 +96,15 @@ local function correct_clock(self, call)
     return true
 end
 
-local function replace(self, credential)
-    if self.last == credential then ask(self, credential) end
+local function replace(limit, self, credential)
+    if self.last == credential then ask(self, credential, limit) end
 end
 
 local function renew(self, call)
     local credential = call.credential
     if call.renewals >= MAX_RENEWALS then return false end
     -- Once for all calls that it was refused to: the first asks, others see.
-    self.context.runtime:once(self, replace, self, credential)
+    self.context.runtime:once(self, call.ends_at, replace, self, credential)
     if self.last == credential then return false end
     call.renewals = call.renewals + 1
     return true

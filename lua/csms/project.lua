@@ -38,10 +38,22 @@ local function ask_iam(client, region, call)
         .. "(or HUAWEICLOUD_SDK_PROJECT_ID)"):format(found, region))
 end
 
-local function keep_project(client, region, call)
+-- limit: when it must end; nil where it serves others too (csms.runtime.blocking), so
+-- that its own caller's deadline is not theirs.
+local function keep_project(limit, client, region, call)
     local err
+    if call.ends_at and not limit then
+        local deadline = client.config.deadline
+        call = { timeout = call.timeout, retry = call.retry, deadline = deadline,
+            ends_at = client.runtime.now() + deadline }
+    end
     if not client.project then client.project, err = ask_iam(client, region, call) end
     client.project_error = err
+end
+
+local function too_late(call)
+    return errors.new("timeout", ("the deadline of %g s has passed while the project was looked "
+        .. "up"):format(call.deadline), { retryable = false })
 end
 
 -- Once for all calls that ask at the same time; kept for the client's life.
@@ -51,7 +63,9 @@ local function look_up(client, call)
         return nil, errors.new("config", "no project: pass one, set `project` or "
             .. "HUAWEICLOUD_SDK_PROJECT_ID, or set `region`, so that it can be looked up")
     end
-    client.runtime:once(client.config, keep_project, client, region, call)
+    local ended = client.runtime:once(client.config, call.ends_at, keep_project, client, region,
+        call)
+    if not ended then return nil, too_late(call) end
     -- A copy: who waited for the same look-up gets an error of its own.
     return client.project, client.project_error and errors.copy(client.project_error)
 end
@@ -63,7 +77,10 @@ function M.resolve(client, id, call)
     id = id or client.config.project
     if not id then
         local credential, err = client.auth:credential(client.runtime.now(), call.ends_at)
-        if not credential then return nil, err end
+        if not credential then
+            local over = call.ends_at and client.runtime.now() >= call.ends_at
+            return nil, err.kind == "timeout" and over and too_late(call) or err
+        end
         id = source.known(client.credentials, "project_id")
         if not id then
             id, err = look_up(client, call)

@@ -139,7 +139,7 @@ local function probe(client, call, attempt, last)
 end
 
 -- A flight has no upvalues of its handler: see csms.runtime.nginx.
-local function probe_once(outcome, client, call, attempt, last)
+local function probe_once(_, outcome, client, call, attempt, last)
     outcome.result, outcome.err, outcome.ended = probe(client, call, attempt, last)
     outcome.mine = true
 end
@@ -154,7 +154,8 @@ local function turn(client, call, attempt, last)
             return nil, too_late(call, last), true
         end
         local outcome = {}
-        client.runtime:once(client.limiter, probe_once, outcome, client, call, attempt, last)
+        client.runtime:once(client.limiter, call.ends_at, probe_once, outcome, client, call,
+            attempt, last)
         if outcome.mine then return outcome.result, outcome.err, outcome.ended end
         if client.closed then return nil, cancelled_error(), true end
     end

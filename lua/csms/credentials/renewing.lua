@@ -42,8 +42,9 @@ local function keep(self, context, credential, life)
     self.usable_until = now + life - math.min(MARGIN, early)
 end
 
-local function renew(self, context)
-    local credential, life, absent = self.fetch(self, context)
+-- limit: when it must end, or nil.
+local function renew(self, context, limit)
+    local credential, life, absent = self.fetch(self, source.context(context, limit))
     if not credential then
         self.err, self.absent = life, absent
         return false
@@ -57,13 +58,9 @@ local function renew(self, context)
     return true
 end
 
-local function try_early(self, context)
+local function try_early(limit, self, context)
+    if renew(self, context, limit) then return end
     local runtime = context.runtime
-    self.renewing = true
-    local good, renewed = pcall(renew, self, context)
-    self.renewing = false
-    if not good then error(renewed, 0) end
-    if renewed then return end
     self.renew_at = runtime.now() + RETRY * (0.5 + runtime.random())
     context.emit { event = "warning", message = "renewal failed, the old credential is used "
         .. "on: " .. tostring(self.err) }
@@ -71,28 +68,36 @@ end
 
 -- One that is due but still good: whoever comes first tries, nobody else waits.
 -- A flight, so that it ends even where nginx kills the handler.
-local function renew_early(self, context)
-    if not self.renewing then context.runtime:once(self, try_early, self, context) end
+local function renew_early(self, context, ends_at)
+    self.renew_at = context.runtime.now() + RETRY -- for the others, meanwhile
+    context.runtime:once(self, ends_at, try_early, self, context)
 end
 
-local function renew_expired(self, old, context)
-    if self.credential == old then renew(self, context) end
+local function renew_expired(limit, self, old, context)
+    if self.credential == old then renew(self, context, limit) end
+end
+
+-- The call's time is over, while others may still wait for the same renewal.
+local function too_late(self)
+    local message = ("credentials.%s: no credential came in time"):format(self.source)
+    return nil, errors.new("timeout", message), false
 end
 
 --- A credential that is good for a while; see csms.credentials.
 function Renewing:get(refused, context, ends_at)
     if self.closed then return source.fail(self.source, "the provider is closed") end
-    context = source.context(context, ends_at)
+    context = source.context(context)
     local now = context.runtime.now()
     local usable = self.credential and self.credential ~= refused
         and now < self.usable_until
     if usable then
-        if now >= self.renew_at then renew_early(self, context) end
+        if now >= self.renew_at then renew_early(self, context, ends_at) end
         return self.credential
     end
     local old = self.credential
-    context.runtime:once(self, renew_expired, self, old, context)
+    local ended = context.runtime:once(self, ends_at, renew_expired, self, old, context)
     if self.closed then return source.fail(self.source, "the provider is closed") end
+    if not ended then return too_late(self) end
     if self.err then return nil, errors.copy(self.err), self.absent end
     return self.credential
 end

@@ -29,7 +29,7 @@ function M.new(engine)
         waiting = {},    -- transfer id -> coroutine
         sleeping = {},   -- coroutine -> when to resume it
         groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
-        flights = {},    -- key of once() -> coroutines that wait for its end
+        flights = {},    -- key of once() -> {coroutines that wait for its end}
         running = 0,     -- each() that have not ended
         on_wait = nil,   -- function, called at least every max_step seconds of a wait
         max_step = MAX_STEP,
@@ -234,34 +234,52 @@ function Runtime:each(next_item, n, fn)
     if group.failed then error(group.problem, 0) end
 end
 
---- Single flight: while fn(...) of a key runs, others that ask for the same key
---- wait for its end instead of calling theirs. Returns nothing; fn leaves its
---- results where all can see them. An error in fn is raised in its caller only.
---- fn must not use local variables of its caller: see nginx.lua.
-function Runtime:once(key, fn, ...)
-    local waiters = self.flights[key]
-    if waiters then
-        local group, co = self:_group()
-        if group then
-            waiters[#waiters + 1] = co
-            coroutine.yield(WAITS)
-            return
-        end
-        -- Whoever runs it cannot go on while this code waits: it does it itself.
-        return fn(...)
+-- Whether the flight has ended in time.
+local function wait_for_flight(self, flight, co, ends_at)
+    local waiters = flight.waiters
+    waiters[#waiters + 1] = co
+    while not flight.done and self.now() < ends_at do
+        self.sleeping[co] = ends_at
+        coroutine.yield(WAITS)
     end
-    waiters = {}
-    self.flights[key] = waiters
-    local good, problem = pcall(fn, ...)
+    for index = #waiters, 1, -1 do
+        if waiters[index] == co then table.remove(waiters, index) end
+    end
+    return flight.done
+end
+
+--- Single flight: while fn(limit, ...) of a key runs, others that ask for the same key
+--- wait for its end instead of calling theirs. Returns whether it has ended before
+--- ends_at (nil: no such time); fn leaves its results where all can see them. An error
+--- in fn is raised in its caller only.
+-- limit: when fn must end, which is ends_at; nil where it runs apart from its caller
+-- (nginx, cqueues) and serves others too, as long as it takes. There fn must not use
+-- local variables of its caller: see nginx.lua.
+function Runtime:once(key, ends_at, fn, ...)
+    local flight = self.flights[key]
+    if flight then
+        local group, co = self:_group()
+        if group then return wait_for_flight(self, flight, co, ends_at or math.huge) end
+        -- Whoever runs it cannot go on while this code waits: it does it itself.
+        fn(ends_at, ...)
+        return true
+    end
+    flight = { waiters = {}, done = false }
+    self.flights[key] = flight
+    local good, problem = pcall(fn, ends_at, ...)
     self.flights[key] = nil
-    for _, co in ipairs(waiters) do wake(self, co) end
+    flight.done = true
+    for _, co in ipairs(flight.waiters) do
+        if self.sleeping[co] then wake(self, co) end -- else it is awake already
+    end
     if not good then error(problem, 0) end
+    return true
 end
 
 --- The same for the coroutines of one each(), which end together: fn(), which may use
 --- its caller's variables, always runs in the first of them that asks.
 function Runtime:once_here(key, fn)
-    self:once(key, fn)
+    self:once(key, nil, fn)
 end
 
 return M

@@ -22,7 +22,7 @@ function M.new()
         channel = nil,    -- made at the first request
         driving = false,
         waiting = {},     -- transfer id -> condition
-        flights = {},     -- key of once() -> condition
+        flights = {},     -- key of once() -> the flight
         groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
         now = core.now, time = core.time, random = core.random,
     }, Runtime)
@@ -141,22 +141,34 @@ function Runtime:each(next_item, n, fn)
     if group.problem then error(group.problem[1], 0) end
 end
 
-function Runtime:once(key, fn, ...)
-    local over = self.flights[key]
-    if over then
-        over:wait()
-        return
-    end
-    over = condition.new()
-    self.flights[key] = over
-    local good, problem = pcall(fn, ...)
+local function run(self, key, flight, fn, ...)
+    self.groups[coroutine.running()] = flight.group -- what cancels the leader cancels it
+    flight.good, flight.problem = pcall(fn, nil, ...)
     self.flights[key] = nil
-    over:signal()
-    if not good then error(problem, 0) end
+    flight.done = true
+    flight.over:signal()
+end
+
+-- The flight has a coroutine of its own, so that no caller's deadline is the others'.
+function Runtime:once(key, ends_at, fn, ...)
+    local flight, leader = self.flights[key], false
+    if not flight then
+        flight, leader = { over = condition.new(), done = false }, true
+        flight.group = self.groups[coroutine.running()]
+        self.flights[key] = flight
+        cqueues.running():wrap(run, self, key, flight, fn, ...)
+    end
+    local now = self.now()
+    while not flight.done and now < (ends_at or math.huge) do
+        flight.over:wait(ends_at and ends_at - now)
+        now = self.now()
+    end
+    if leader and flight.done and not flight.good then error(flight.problem, 0) end
+    return flight.done
 end
 
 function Runtime:once_here(key, fn)
-    self:once(key, fn)
+    self:once(key, nil, fn)
 end
 
 return M

@@ -14,6 +14,7 @@ local POLL = 0.005        -- seconds between looks without a driver
 local SAFETY = 1          -- the same with one: it may have died
 local DRIVER_RETRY = 1    -- seconds until a driver that failed is tried again
 local READ_TIMEOUT = 3600000 -- ms; never reached, because the thread tells of idleness
+local LEASE = 40          -- seconds, longer than any source of credentials takes: see is_lost
 local INIT_DEADLINE = 10  -- seconds that a call in init_by_lua may block nginx's start
 
 -- Phases in which nginx lets Lua wait. init is another matter: see below.
@@ -248,7 +249,7 @@ end
 local function new_flight(key, fn, ...)
     return {
         key = key, fn = fn, count = select("#", ...), arguments = { ... },
-        group = groups[coroutine.running()], waiters = {},
+        group = groups[coroutine.running()], waiters = {}, asked = M.now(),
     }
 end
 
@@ -257,10 +258,12 @@ local function land(flight)
     for waiter in pairs(flight.waiters) do waiter:post(1) end
 end
 
-local function run(flight)
-    flight.started = true
-    flight.good, flight.problem = pcall(flight.fn, unpack(flight.arguments, 1, flight.count))
-    flights[flight.key] = nil
+-- limit: when it must end, or nil.
+local function run(flight, limit)
+    flight.started = M.now()
+    flight.good, flight.problem = pcall(flight.fn, limit,
+        unpack(flight.arguments, 1, flight.count))
+    if flights[flight.key] == flight then flights[flight.key] = nil end
     land(flight)
 end
 
@@ -268,34 +271,47 @@ local function run_in_timer(_, flight)
     if flight.started then return end
     local here = coroutine.running()
     groups[here] = flight.group -- what cancels the leader cancels it
-    run(flight)
+    flight.apart = true
+    run(flight, nil)
     groups[here] = nil
 end
 
-local function wait_for_flight(flight)
+-- Whether nginx may have killed the handler that runs it.
+local function is_lost(flight, now)
+    return flight.started and not flight.apart and now >= flight.started + LEASE
+end
+
+-- Until it has ended, or ends_at (perhaps nil) has come; false where it is lost.
+local function wait_for_flight(flight, ends_at)
+    local latest = ends_at or math.huge
     local waiter = take_semaphore()
     flight.waiters[waiter] = true
-    while not flight.done do
-        waiter:wait(SAFETY)
+    local now = M.now()
+    while not flight.done and now < latest and not is_lost(flight, now) do
+        waiter:wait(math.max(math.min(SAFETY, latest - now), 0.001))
+        now = M.now()
         -- nginx drops a timer over lua_max_running_timers: then it runs here.
-        if not flight.started then run(flight) end
+        if not flight.started and now >= flight.asked + SAFETY then run(flight, ends_at) end
     end
     flight.waiters[waiter] = nil
     put_semaphore(waiter)
+    return flight.done or now >= latest
 end
 
 -- The flight runs in a timer of its own: a handler that is killed in the middle
--- of it (a client that went away) leaves nobody waiting.
-function M:once(key, fn, ...)
-    if in_init() then return init:once(key, fn, ...) end
+-- of it (a client that went away) leaves nobody waiting. Where there is no timer it
+-- runs in a handler; when that is killed, another takes its place after LEASE.
+function M:once(key, ends_at, fn, ...)
+    if in_init() then return init:once(key, ends_at, fn, ...) end
     local flight, leader = flights[key], false
-    if not flight then
+    if not flight or is_lost(flight, M.now()) then
         flight, leader = new_flight(key, fn, ...), true
         flights[key] = flight
-        if not ngx.timer.at(0, run_in_timer, flight) then run(flight) end
+        if not ngx.timer.at(0, run_in_timer, flight) then run(flight, ends_at) end
     end
-    wait_for_flight(flight)
-    if leader and not flight.good then error(flight.problem, 0) end
+    if not wait_for_flight(flight, ends_at) then return self:once(key, ends_at, fn, ...) end
+    if leader and flight.done and not flight.good then error(flight.problem, 0) end
+    return flight.done or false
 end
 
 -- nginx kills all light threads of a handler together.
@@ -303,7 +319,7 @@ function M:once_here(key, fn)
     if in_init() then return init:once_here(key, fn) end
     local flight = listings[key]
     if flight then return wait_for_flight(flight) end
-    flight = { waiters = {}, started = true }
+    flight = { waiters = {}, started = M.now(), apart = true }
     listings[key] = flight
     local good, problem = pcall(fn)
     listings[key] = nil
