@@ -83,6 +83,22 @@ describe("cqueues", function()
         assert.is_true(seconds < cases.SOON)
     end)
 
+    it("starts nothing of a batch within one that is cancelled: its report says so", function()
+        local client = client_of()
+        local waits, inner
+        run(function()
+            pcall(client.backup_all, client, nil, { on_result = function(name)
+                if waits then error("boom") end
+                if name ~= "secret-0002" then return end
+                waits = true
+                client.runtime:sleep(cases.HELD)
+                inner = client:backup_many(nil, { "secret-0001", "secret-0002" })
+            end })
+        end)
+        assert.same({ 2, 0, 2 }, { inner.total, inner.ok, inner.failed })
+        assert.equal("cancelled", inner.errors["secret-0001"].kind)
+    end)
+
     it("renews a token once", function()
         local client = client_of { credentials = credentials.password { domain = emu.domain,
             user = emu.user, password = emu.password, iam_endpoint = emu.iam_endpoint,

@@ -118,16 +118,18 @@ end
 
 function Runtime:each(next_item, n, fn)
     local outer = self.groups[coroutine.running()]
-    local group = { transfers = {}, inner = {}, ended = condition.new(), live = n }
+    local group = { transfers = {}, inner = {}, ended = condition.new(), live = n,
+        cancelled = outer and outer.cancelled }
     local over = condition.new()
     if outer then outer.inner[group] = true end
 
     local function work()
         self.groups[coroutine.running()] = group
         local good, problem = pcall(function()
-            for item in next_item do
+            while not group.cancelled do
+                local item = next_item()
+                if item == nil then return end
                 fn(item)
-                if group.cancelled then return end
             end
         end)
         if not good then cancel_group(group, { problem }) end
