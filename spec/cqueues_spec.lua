@@ -141,6 +141,13 @@ describe("cqueues", function()
         run(function() err = select(2, client:backup(nil, "nope")) end)
         assert.equal("not_found", err.kind)
         cases.failure("config", client:backup(nil, "secret-0001"))
+        run(function()
+            local _ = ("a"):gsub("a", function()
+                err = select(2, client:backup(nil, "secret-0001"))
+            end)
+        end)
+        assert.equal("config", err.kind)
+        assert.matches("outside", err.message)
         local config = client_of { endpoint = emu.endpoint, timeout = 0.2 }
         emu:fault { operation = "backup", delay = cases.HELD }
         run(function() err = select(2, config:backup(nil, "secret-0001")) end)

@@ -264,6 +264,34 @@ describe("phases of nginx", function()
         assert.equal(0, emu:counters().requests)
     end)
 
+    it("that can wait cannot do so within a C function's callback, and send nothing", function()
+        start { server = location("callbacks", [[
+            local results = {}
+            local function note() results[#results + 1] = probe.backup() end
+            for _ = 1, 2 do -- two would end the worker
+                local _ = ("a"):gsub("a", note)
+                table.sort({ 1, 2 }, function() note() return false end)
+                package.preload.caller, package.loaded.caller = note, nil
+                require "caller"
+            end
+            pcall(note)
+            coroutine.wrap(note)()
+            ngx.say(table.concat(results, "\n"))
+        ]]) }
+        local seen = {}
+        for line in server:get("/callbacks"):gmatch "[^\n]+" do
+            seen[#seen + 1] = line:match "^config nginx cannot wait within" or line
+        end
+        for index = 1, #seen - 2 do
+            assert.equal("config nginx cannot wait within", seen[index])
+        end
+        assert.is_true(#seen >= 8)
+        assert.matches("^ok ", seen[#seen - 1])
+        assert.matches("^ok ", seen[#seen])
+        assert.equal(2, emu:counters().requests)
+        assert_quiet()
+    end)
+
     it("before the fork: init_by_lua blocks, and leaves nothing to the workers", function()
         start { workers = 2, init = [[
             assert(csms.backup(nil, "secret-0001"))

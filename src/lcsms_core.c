@@ -182,6 +182,14 @@ static double read_clock(clockid_t clock)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* can_yield() -> false within a callback of a C function, such as gsub's. nginx
+ * takes coroutine.isyieldable away. */
+static int lcsms_can_yield(lua_State *L)
+{
+    lua_pushboolean(L, lua_isyieldable(L));
+    return 1;
+}
+
 /* now() -> seconds of a clock that never jumps */
 static int lcsms_now(lua_State *L)
 {
@@ -245,6 +253,7 @@ static int lcsms_curl_version(lua_State *L)
 static const luaL_Reg functions[] = {
     {"curl_version", lcsms_curl_version},
     {"encode", lcsms_encode},
+    {"can_yield", lcsms_can_yield},
     {"now", lcsms_now},
     {"time", lcsms_time},
     {"random", lcsms_random},

@@ -64,8 +64,12 @@ end
 -- ---- what the library calls: see csms.runtime.blocking ----------------------
 
 function Runtime:available()
-    if cqueues.running() then return true end
-    return nil, "this client waits in a cqueues loop: make the call in a coroutine of it"
+    if not cqueues.running() then
+        return nil, "this client waits in a cqueues loop: make the call in a coroutine of it"
+    end
+    if core.can_yield() then return true end
+    return nil, "a cqueues loop cannot wait within a callback of gsub, sort, require and the "
+        .. "like: make the call outside of it"
 end
 
 function Runtime:submit(origin, credential, request)

@@ -133,7 +133,11 @@ end
 --- longest deadline that it may have, if there is one.
 function M:available()
     local phase = ngx.get_phase()
-    if CAN_WAIT[phase] then return true end
+    if CAN_WAIT[phase] then
+        if core.can_yield() then return true end
+        return nil, "nginx cannot wait within a callback of gsub, sort, require and the like: "
+            .. "make the call outside of it"
+    end
     if phase == "init" then return true, INIT_DEADLINE end
     return nil, ("nginx cannot wait in the phase '%s': make the call in a timer, "
         .. "ngx.timer.at(0, function() ... end)"):format(phase)
