@@ -167,6 +167,72 @@ describe("a batch against a limit", function()
     end)
 end)
 
+describe("time without requests", function()
+    -- A world with an unstated limit of 20 a second, which may refuse everything.
+    local function world_with_limit()
+        local limit = simulation.limit { requests = 20, seconds = 1, window = "first",
+            states = "none" }
+        local world
+        world = simulation.new(function(request, now)
+            if world.refuses then return simulation.refuse(429, "APIG.0308") end
+            return limit.check(now) or simulation.serve(request)
+        end, { latency = 0.01 })
+        return world, world:client()
+    end
+
+    local function run(world, client, count)
+        local started = world.clock
+        local report = assert(client:backup_many(nil, simulation.names(count)))
+        assert.same({ count, 0 }, { report.ok, report.failed })
+        return world.clock - started, report.throttled
+    end
+
+    it("does not count as time in which little got through", function()
+        for _, quiet in ipairs { 10, 60, 3600, 86400 } do
+            local world, client = world_with_limit()
+            for _ = 1, 3 do
+                assert(client:backup(nil, "a"))
+                world.runtime:sleep(quiet)
+            end
+            local seconds = run(world, client, 500)
+            assert.is_true(seconds < 40, seconds .. " s after " .. quiet)
+        end
+    end)
+
+    it("is no sign that there is no limit any more", function()
+        for _, quiet in ipairs { 60, 3600, 86400 } do
+            local world, client = world_with_limit()
+            run(world, client, 500)
+            world.runtime:sleep(quiet)
+            local seconds, throttled = run(world, client, 500)
+            assert.is_true(seconds < 40, seconds .. " s after " .. quiet)
+            assert.is_true(throttled <= 5, throttled .. " after " .. quiet)
+        end
+    end)
+
+    it("is no sign of that after a refusal either", function()
+        local world, client = world_with_limit()
+        run(world, client, 500)
+        world.refuses = true
+        assert.is_nil(client:backup(nil, "a", { retry = false }))
+        world.refuses = false
+        world.runtime:sleep(86400)
+        local _, throttled = run(world, client, 500)
+        assert.is_true(throttled <= 5, throttled .. " refused")
+    end)
+
+    it("is no part of the refusals of two batches", function()
+        local world, client = world_with_limit()
+        world.refuses = true
+        local report = assert(client:backup_many(nil, simulation.names(50), { deadline = 100 }))
+        assert.equal(50, report.failed)
+        world.runtime:sleep(86400)
+        world:at(world.clock + 3, nil, function() world.refuses = false end)
+        run(world, client, 500)
+        assert.is_true(client.limiter.horizon < 60, client.limiter.horizon .. " s")
+    end)
+end)
+
 describe("rate", function()
     local function arrivals(config, count, opts)
         local world = simulation.new(simulation.serve)
@@ -338,6 +404,16 @@ describe("a limiter", function()
         assert.is_false(self.closed)
         self:throttled(14, {})
         assert.is_true(self.closed)
+    end)
+
+    it("that a batch left before it had learned a pace begins anew with the next", function()
+        local self = limiter.new(nil, 20)
+        for _ = 1, 3 do self:throttled(0, {}) end
+        self:restart()
+        self:close()
+        self:open(86400) -- by a probe after other failures
+        assert.is_nil(self.pace)
+        assert.equal(4, self.horizon)
     end)
 
     it("waits for probes from 1 s on, doubling to cap, each at least half of that", function()

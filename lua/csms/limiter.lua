@@ -69,8 +69,21 @@ function Limiter:next_slot(now)
     return math.max(now, self.next_at, self.blocked_until)
 end
 
+-- Time in which nobody asked teaches nothing: neither that little got through, nor
+-- that nothing was refused.
+local function forget_idleness(self, now)
+    if now - self.succeeded_at <= self.horizon then return end -- as mostly
+    local idle = now - math.max(self.next_at, self.blocked_until, self.succeeded_at,
+        self.refused_at)
+    if idle <= self.horizon then return end
+    self.grown_at, self.refused_at = self.grown_at + idle, self.refused_at + idle
+    -- Between refusals it is the limit that kept everybody back.
+    if self.refusals == 0 then self.counted, self.before = nil, nil end
+end
+
 --- Takes that slot.
 function Limiter:take(now)
+    forget_idleness(self, now)
     local at = self:next_slot(now)
     self.next_at = at + interval(self)
     return at
@@ -205,6 +218,7 @@ end
 --- A new batch starts without what the last one met.
 function Limiter:restart()
     self.closed, self.failed_probes = false, 0
+    self.refusals, self.learning = 0, false
 end
 
 --- From now on one probe at a time.
