@@ -802,6 +802,25 @@ describe("a stated wait in a batch", function()
         end)
     end
 
+    it("of more ends a listing that has no deadline, at once", function()
+        local told = 0
+        local function service(request)
+            if request.operation ~= "list" then return simulation.serve(request) end
+            told = told + 1
+            if told == 2 then return refuse(429, "APIG.0308", "limit:5000,time:1 day") end
+            return { status = 200, body = '{"secrets":[{"name":"a"}],'
+                .. '"page_info":{"next_marker":"a"}}' }
+        end
+        local world, client = world_of(service)
+        local report = assert(client:backup_all())
+        assert.equal("throttled", report.incomplete.kind)
+        assert.is_true(world:elapsed() < 60)
+        -- and the next one, while that wait lasts
+        assert.equal(429, failure("throttled", client:backup_all()).status)
+        assert.equal(0, failure("throttled", client:backup_all()).attempts)
+        assert.is_true(world:elapsed() < 60)
+    end)
+
     it("that passes its deadline ends the batch", function()
         local world, client = world_of(once_at(30, "limit:5000,time:1 hour"))
         local names = simulation.names(100)

@@ -12,7 +12,7 @@ local ATTEMPTS = 4        -- of a single call
 local BATCH_ATTEMPTS = 10 -- of one item; refusals by a limit do not count
 local PROBES = 10         -- that fail before a batch gives up
 local SLICE = 1           -- seconds after which a wait looks whether the client is closed
-local LONGEST_WAIT = 900  -- seconds that a batch without a deadline waits
+local LONGEST_WAIT = 900  -- seconds that the service may ask for where there is no deadline
 
 -- ---- deadlines and cancellation -------------------------------------------
 
@@ -69,7 +69,8 @@ local function take_slot(client, call, last)
             return nil, too_late(call, last or blocked and errors.copy(blocked))
         end
         local batch = call.batch
-        if batch and not call.ends_at and limiter.blocked_until - now > LONGEST_WAIT then
+        if not call.ends_at and limiter.blocked_until - now > LONGEST_WAIT then
+            if not batch then return nil, errors.copy(client.last_refusal) end
             batch.given_up = batch.given_up or client.last_refusal
         end
         if batch and batch.given_up then return nil, errors.copy(batch.given_up) end
@@ -200,8 +201,8 @@ local function wait_for_limit(client, call, err)
     call.refusals = call.refusals + 1
     local stated = call.stated.wait
     if not call.batch and call.attempts >= call.max_attempts then return nil end
-    if stated and call.batch and not call.ends_at and stated > LONGEST_WAIT then
-        call.batch.given_up = err
+    if stated and not call.ends_at and stated > LONGEST_WAIT then
+        if call.batch then call.batch.given_up = err end
         return nil
     end
     -- A stated wait is never shortened; the limiter holds everybody back for it.
