@@ -520,6 +520,68 @@ describe("every", function()
         assert.equal(2, done)
     end)
 
+    it("may raise, and leaves nothing that would go on within a later each", function()
+        local started, slept = {}, nil
+        runtime:every(0.25, function() if elapsed() > 1.5 then error("enough", 0) end end)
+        assert.has_error(function()
+            runtime:each(iterate { "100", "1", "1", "1", "1" }, 3, function(name)
+                started[#started + 1] = name
+                fetch(name)
+                runtime:each(iterate { "2", "3" }, 1, function(inner)
+                    started[#started + 1] = inner
+                    slept = runtime:sleep(tonumber(inner))
+                end)
+            end)
+        end, "enough")
+        runtime:every()
+        assert.same({ false, 0 }, { slept, world.in_flight })
+        assert.same({ "100", "1", "1", "2", "2" }, started)
+        runtime:each(iterate { "3", "3", "3" }, 2, fetch)
+        assert.equal(5, #started)
+        for _, list in ipairs { runtime.waiting, runtime.sleeping, runtime.flights } do
+            assert.is_nil(next(list))
+        end
+        assert.equal(0, #runtime.ready)
+    end)
+
+    it("may raise in the middle of what it leaves behind, and that ends even so", function()
+        local calls = 0
+        runtime:every(0.25, function()
+            calls = calls + 1
+            error("enough " .. calls, 0)
+        end)
+        local ended = 0
+        assert.has_error(function()
+            runtime:each(range(3), 3, function()
+                fetch("9")
+                -- what has no yield in between waits by steps, each of which calls it
+                pcall(string.gsub, "1", ".", fetch)
+                ended = ended + 1
+            end)
+        end, "enough 1")
+        assert.equal(3, ended)
+    end)
+
+    -- As lua itself does on Ctrl-C. LuaJIT's hooks are for all coroutines: one raises in
+    -- whichever runs.
+    it("is not the only one that may raise: a debug hook loses none either", function()
+        if rawget(_G, "jit") then return end
+        local main, ended = coroutine.running(), 0
+        local function interrupt()
+            debug.sethook(main)
+            error("interrupted!", 0)
+        end
+        assert.has_error(function()
+            runtime:each(range(3), 3, function(item)
+                runtime:sleep(1)
+                ended = ended + 1
+                if item == 1 then debug.sethook(main, interrupt, "", 1) end
+            end)
+        end, "interrupted!")
+        assert.equal(3, ended)
+        assert.equal(0, #runtime.ready)
+    end)
+
     it("is called no more once it is taken off", function()
         local calls = 0
         runtime:every(0.25, function() calls = calls + 1 end)

@@ -26,6 +26,7 @@ function M.new(engine)
         engine = engine,
         channel = nil,   -- of this Lua state, made at the first request
         ready = {},      -- coroutines to resume, in order
+        due = {},        -- those of this turn, or false where that is done
         waiting = {},    -- transfer id -> coroutine
         sleeping = {},   -- coroutine -> when to resume it
         groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
@@ -121,8 +122,25 @@ local function turn(self)
     collect(self) -- what ended while somebody else stepped
     if #self.ready == 0 then step(self, pause) end
     local ready = self.ready
-    self.ready = {}
-    for _, co in ipairs(ready) do resume(self, co) end
+    self.ready, self.due = {}, ready
+    for index, co in ipairs(ready) do
+        ready[index] = false
+        resume(self, co)
+    end
+end
+
+-- After an error that is not of the group's own, which would go on in somebody else's
+-- each(). It may have come between two coroutines: Ctrl-C's may come anywhere, and may
+-- so have left `live` too high.
+local function abandon(self, group)
+    for _, co in ipairs(self.due) do
+        if co then wake(self, co) end
+    end
+    self.due = {}
+    cancel_group(self, group)
+    while group.live > 0 and (self.ready[1] or next(self.waiting) or next(self.sleeping)) do
+        pcall(turn, self)
+    end
 end
 
 -- ---- what the library calls -----------------------------------------------
@@ -228,6 +246,7 @@ function Runtime:each(next_item, n, fn)
             if parent then coroutine.yield(WAITS) else turn(self) end
         end
     end)
+    if not good and not parent then abandon(self, group) end
     leave_each(self)
     if outer then outer.inner[group] = nil end
     if not good then error(problem, 0) end
