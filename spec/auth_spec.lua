@@ -336,6 +336,21 @@ describe("a provider of the program's own", function()
         assert.is_true(world:elapsed() < 5)
     end)
 
+    for _, how in ipairs { "stop", "close" } do
+        it("that waits while the client is ended by " .. how .. " sends nothing", function()
+            for _, answers in ipairs { true, false } do
+                local world, client
+                world, client = world_of(simulation.serve, { get = function()
+                    world.runtime:sleep(1)
+                    client[how](client)
+                    return answers and keys "sk" or nil, "it is closed"
+                end })
+                failure("cancelled", client:restore(nil, "blob"))
+                assert.equal(0, #world.requests)
+            end
+        end)
+    end
+
     it("that gives the same keys anew is no renewal", function()
         local world, client = world_of(simulation.serve, { get = function() return keys "sk" end })
         for _ = 1, 3 do assert(backup(client)) end

@@ -95,6 +95,7 @@ end
 local function attempt(client, call, timeout, asked)
     local err
     call.credential, err = client.auth:credential(asked, asked + timeout)
+    if client.closed then return nil, retry.cancelled_error() end -- meanwhile
     if not call.credential then return nil, err end
     local now = client.runtime.now()
     call.request.timeout = timeout - (now - asked)

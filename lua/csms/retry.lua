@@ -25,10 +25,13 @@ local function deadline_error(call)
         { retryable = false })
 end
 
-local function cancelled_error()
+--- Why a call ends whose client was closed meanwhile.
+function M.cancelled_error()
     return errors.new("cancelled", "the call was cancelled, because its client was closed "
         .. "or the work that it belongs to has ended")
 end
+
+local cancelled_error = M.cancelled_error
 
 -- Why a call ends whose deadline comes before its turn: its own last error, in
 -- a batch else the last one of the others, else the deadline itself.
