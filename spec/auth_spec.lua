@@ -213,6 +213,20 @@ describe("a stale credential", function()
         assert.is_true(world:elapsed() < 0.05)
     end)
 
+    it("is renewed within the call's deadline", function()
+        local world, provider
+        provider = { get = function(self, refused, _, ends_at)
+            self.kept = self.kept or token "old"
+            -- one that hangs, but keeps to what it is told
+            if refused then world.runtime:sleep((ends_at or 1e5) - world.runtime.now()) end
+            return self.kept
+        end }
+        local client
+        world, client = world_of(service_for(refuse(401)), provider)
+        failure("auth", client:backup(nil, "name", { deadline = 3 }))
+        assert.is_true(world:elapsed() < 3.1)
+    end)
+
     -- A service that takes `old` for 40 requests only.
     local function voided(old, new)
         local count = 0

@@ -239,6 +239,27 @@ describe("a credential that is good", function()
         assert.equal(3, world.fetches)
     end)
 
+    it("is used after 5 s, or half of the call's time, where its renewal takes longer", function()
+        for deadline, bound in pairs { [4] = 2, [120] = 5 } do
+            local world = simulation.new(simulation.serve)
+            local hangs = false
+            local provider = renewing.new("source", function(_, context)
+                if hangs then -- as csms.credentials.source bounds a request
+                    context.runtime:sleep(math.min(30, context.ends_at - context.runtime.now()))
+                    return nil, errors.new("credentials", "no answer in time")
+                end
+                return assert(core.credential.keys("ACCESSACCESS", "SECRET", "T")), HOUR
+            end)
+            local client = world:client { credentials = provider }
+            assert(client:backup(nil, "name"))
+            world.clock, hangs = provider.renew_at + 1, true
+            local started = world.clock
+            assert(client:backup(nil, "name", { deadline = deadline }))
+            assert.is_true(world.clock - started < bound + 0.1)
+            assert.equal(1, #world:events_of "warning")
+        end
+    end)
+
     it("is renewed by the next call where the first one was given up", function()
         local world = world_of { delay = 10 }
         assert(get(world))

@@ -14,6 +14,8 @@ Renewing.__index = Renewing
 local EARLY = 40 * 60   -- seconds before expiry, as the official SDKs have it,
 local SHARE = 0.5       -- but no more than this share of the life
 local JITTER = 0.2      -- of that, so that a fleet does not renew in step
+local EARLY_TIME = 5    -- seconds that a call spends on one that can wait, at most,
+local EARLY_SHARE = 0.5 -- and no more than this share of the time that it has left
 local MARGIN = 30       -- seconds before expiry after which it is not used
 local RETRY = 60        -- seconds between failing renewals
 
@@ -69,8 +71,11 @@ end
 -- One that is due but still good: whoever comes first tries, nobody else waits.
 -- A flight, so that it ends even where nginx kills the handler.
 local function renew_early(self, context, ends_at)
-    self.renew_at = context.runtime.now() + RETRY -- for the others, meanwhile
-    context.runtime:once(self, ends_at, try_early, self, context)
+    local now = context.runtime.now()
+    self.renew_at = now + RETRY -- for the others, meanwhile
+    local left = ends_at and ends_at - now or math.huge
+    context.runtime:once(self, now + math.min(EARLY_TIME, left * EARLY_SHARE), try_early, self,
+        context)
 end
 
 local function renew_expired(limit, self, old, context)
