@@ -391,12 +391,27 @@ describe("a batch with a wrong key", function()
     end)
 
     it("is not proven by answers that anybody gets", function()
-        for _, answer in ipairs { refuse(503, "X"), refuse(429, "APIG.0308") } do
+        for _, answer in ipairs { refuse(503, "X"), refuse(429, "APIG.0308"),
+            refuse(404, "APIG.0101"), refuse(400, "APIGW.0201"), refuse(403, "APIG.0401") } do
             local world, client = world_of(simulation.script { answer, answer, BAD_SIGNATURE })
             failure("auth", client:backup_many(nil, simulation.names(200)))
             assert.equal(3, #world.requests)
             assert.equal(1, world.peak)
         end
+    end)
+
+    it("is not proven by IAM's answer, which takes another signature", function()
+        local world
+        world = simulation.new(function(request)
+            if not request.target:find("/v3/projects", 1, true) then return BAD_SIGNATURE end
+            return { status = 200, body = ('{"projects":[{"id":"%s"}]}')
+                :format(simulation.PROJECT) }
+        end)
+        local client = world:client { signing = "V11-HMAC-SHA256", signing_service = "csms",
+            region = "cn-north-4" }
+        client.config.project = nil
+        failure("auth", client:backup_many(nil, simulation.names(200)))
+        assert.equal(2, #world.requests)
     end)
 
     it("that was right before ends with every name in the report", function()

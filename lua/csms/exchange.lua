@@ -33,8 +33,15 @@ local function read(operation, answer, credential)
     return result
 end
 
--- Kinds of answers that the service gives only after it has authenticated.
+-- Kinds of answers that the service gives only after it has authenticated,
 local AUTHENTICATED = { not_found = true, state = true, denied = true, rejected = true }
+-- but for these of the gateway's: no such path, no such request, not from this address.
+local ANONYMOUS = { ["0101"] = true, ["0201"] = true, ["0401"] = true, ["0402"] = true }
+
+local function has_authenticated(call, err)
+    if call.origin then return false end -- IAM: signed plainly, whatever signs for the service
+    return not err or AUTHENTICATED[err.kind] and not ANONYMOUS[errors.gateway_code(err)]
+end
 
 -- Leaves in the call what retry and auth need to know of this attempt.
 local function note_facts(client, call, transfer, answer, err)
@@ -58,7 +65,7 @@ local function note_facts(client, call, transfer, answer, err)
             server_time = date and dates.parse_http(date), local_time = client.runtime.time(),
         }
     end
-    if not err or AUTHENTICATED[err.kind] then client.auth:accepted() end
+    if has_authenticated(call, err) then client.auth:accepted() end
 end
 
 local function interpret(entry, answer, credential)
