@@ -252,6 +252,41 @@ describe("a stated wait", function()
     end)
 end)
 
+describe("a limit of IAM's", function()
+    -- A client whose project IAM knows, once it has refused to say so.
+    local function world_with_iam(refusal)
+        local asked = 0
+        local world = simulation.new(function(request)
+            if not request.target:find("/v3/projects", 1, true) then
+                return simulation.serve(request)
+            end
+            asked = asked + 1
+            if asked == 1 then return refusal end
+            return { status = 200, body = ('{"projects":[{"id":"%s"}]}')
+                :format(simulation.PROJECT) }
+        end)
+        local client = world:client { region = "cn-north-4" }
+        client.config.project = nil
+        return world, client
+    end
+
+    it("is obeyed by the call that asks IAM, and teaches the service's pace nothing", function()
+        local world, client = world_with_iam(refuse(429, "APIG.0308", "limit:1,time:1 minute"))
+        assert(client:show(nil, "name"))
+        assert.is_true(world.requests[2].submitted - world.requests[1].at >= 60)
+        assert.is_nil(client.limiter.pace)
+        assert.equal(100, assert(client:backup_many(nil, simulation.names(100))).ok)
+        assert.is_true(world:elapsed() < 70)
+    end)
+
+    it("holds back no call that needs no answer of IAM's", function()
+        local world, client = world_with_iam(refuse(429, "APIG.0308", "limit:1,time:1 day"))
+        failure("throttled", client:show(nil, "name"))
+        assert(client:show(simulation.PROJECT, "name"))
+        assert.is_true(world:elapsed() < 1)
+    end)
+end)
+
 describe("the deadline", function()
     it("ends an attempt that is on its way", function()
         local world, client = world_of { { status = 200, body = "{}", delay = 1000 } }

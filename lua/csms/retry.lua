@@ -91,14 +91,18 @@ local function got_through(err)
     return err.status and not err.retryable
 end
 
+-- What an answer says of how fast to ask. IAM's limits are its own: the call alone
+-- obeys what it states.
 local function note_outcome(client, call, err)
-    local now = client.runtime.now()
+    local now, limiter, own = client.runtime.now(), client.limiter, not call.origin
     if not err or got_through(err) then
-        client.limiter:succeeded(now)
+        if own then limiter:succeeded(now) end
     elseif err.kind == "throttled" then
         call.counts.throttled = call.counts.throttled + 1
-        client.last_refusal = err
-        client.limiter:throttled(now, call.stated)
+        if own then
+            client.last_refusal = err
+            limiter:throttled(now, call.stated)
+        end
         events.tell(client, "throttled", call, err, nil, call.stated.wait)
     end
 end
