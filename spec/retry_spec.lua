@@ -252,6 +252,75 @@ describe("a stated wait", function()
     end)
 end)
 
+describe("Retry-After of a service that fails", function()
+    local function busy(seconds, status)
+        return refuse(status or 503, "APIG.0613", "limit:20", { ["Retry-After"] = seconds })
+    end
+
+    it("is obeyed and not shortened by cap", function()
+        for _, status in ipairs { 500, 502, 503, 408 } do
+            local world, client = world_of({ busy("7", status), "ok" }, { retry = { cap = 0.01 } })
+            assert(backup(client))
+            local pause = world.requests[2].submitted - world.requests[1].at
+            assert.is_true(pause >= 7 and pause < 7.1)
+        end
+    end)
+
+    it("holds everybody back, and says nothing of a limit", function()
+        local answers = { busy "30", "ok" }
+        answers[1].delay = 0.1
+        local world, client = world_of(answers)
+        assert(backup(client))
+        local report = assert(client:backup_many(nil, simulation.names(100)))
+        assert.same({ 100, 0 }, { report.ok, report.throttled })
+        assert.is_true(world:elapsed() < 32)
+        world.service = function(request)
+            -- the others are on their way meanwhile, and get through
+            return request.number % 50 == 0 and busy "30" or simulation.serve(request)
+        end
+        report = assert(client:backup_many(nil, simulation.names(100)))
+        assert.equal(100, report.ok)
+        for index = 2, #world.requests do
+            local before = world.requests[index - 1]
+            if before.status == 503 then
+                assert.is_true(world.requests[index].submitted < before.at + 0.02
+                    or world.requests[index].submitted >= before.at + 30)
+            end
+        end
+        assert.is_nil(client.limiter.pace)
+    end)
+
+    it("that is longer than the deadline ends the call at once, and the next one unsent", function()
+        local world, client = world_of({ busy "60", "ok" })
+        assert.equal(1, failure("service", backup(client, { deadline = 30 })).attempts)
+        assert.equal(0, failure("service", backup(client, { deadline = 30 })).attempts)
+        assert.equal(0, #world:events_of "retry")
+        assert.is_true(world:elapsed() < 0.05)
+    end)
+
+    it("of more than 15 minutes ends a batch without a deadline", function()
+        local world, client = world_of({ "ok", busy "901" })
+        local report = assert(client:backup_many(nil, simulation.names(100)))
+        assert.same({ 1, 99 }, { report.ok, report.failed })
+        assert.is_true(world:elapsed() < 60)
+    end)
+
+    it("is that attempt's alone", function()
+        local world, client = world_of { busy "7", error_of("network", { sent = false }), "ok" }
+        assert(backup(client))
+        assert.is_true(world:elapsed() < 7 + 1)
+        local kept = assert(csms.credentials.static { ak = "AK", sk = "SK" }:get())
+        local asked = 0
+        world, client = world_of({ busy "7", "ok" }, { credentials = { get = function()
+            asked = asked + 1
+            return asked ~= 2 and kept or nil, "the vault is sealed"
+        end } })
+        failure("credentials", backup(client))
+        assert(backup(client))
+        assert.is_true(world:elapsed() < 7 + 1)
+    end)
+end)
+
 describe("a limit of IAM's", function()
     -- A client whose project IAM knows, once it has refused to say so.
     local function world_with_iam(refusal)

@@ -57,8 +57,9 @@ local function note_facts(client, call, transfer, answer, err)
     elseif call.told then
         call.request_id = errors.request_id(answer, nil, call.credential)
     end
-    if err and err.kind == "throttled" then
-        call.stated = throttling.read(answer.header, err.message, client.runtime.time())
+    if err and (err.kind == "throttled" or err.kind == "service") then
+        call.stated = throttling.read(answer.header, err.kind == "throttled" and err.message,
+            client.runtime.time())
     elseif err and err.kind == "auth" then
         local date = answer.header("Date")
         call.reply = {
@@ -101,6 +102,7 @@ end
 -- The source of the credential may take some of the time.
 local function attempt(client, call, timeout, asked)
     local err
+    call.stated = nil
     call.credential, err = client.auth:credential(asked, asked + timeout)
     if client.closed then return nil, retry.cancelled_error() end -- meanwhile
     if not call.credential then return nil, err end
@@ -130,7 +132,7 @@ function M.new_call(operation, options, name, argument)
         attempts = nil, probes = nil, refusals = nil, failures = nil, cost = nil,
         renewals = nil, clock_corrected = nil, replaced = nil,
         -- of the last attempt
-        sent = nil, died_port = nil, request_id = nil,
+        sent = nil, died_port = nil, request_id = nil, stated = nil,
     }
 end
 

@@ -47,7 +47,7 @@ function M.new(rate, cap)
         longest_wait = 0,  -- that the service stated
         bound = math.huge, -- that the pace must not exceed after such a wait
         through = 0,       -- successes since such a wait
-        was_blocked = false,
+        was_blocked = false, -- by a refusal, and nothing got through since
         closed = false,
         failed_probes = 0,
         horizon = MIN_HORIZON,
@@ -149,6 +149,11 @@ end
 
 -- ---- outcomes -------------------------------------------------------------
 
+-- Whether a refusal holds everybody back.
+local function is_refused(self, now)
+    return self.was_blocked and self:is_blocked(now)
+end
+
 -- "Wait 1 second" alone: what got through since the last such wait is what a
 -- window lets through, and a window is about as long as the longest wait.
 local function set_pace_of_window(self)
@@ -168,7 +173,7 @@ end
 function Limiter:succeeded(now)
     count_success(self, now)
     self.through = self.through + 1
-    if self:is_blocked(now) then
+    if is_refused(self, now) then
         if not self.stated then set_pace_of_window(self) end
     elseif self.was_blocked then
         self.was_blocked, self.through = false, 1
@@ -193,7 +198,7 @@ function Limiter:throttled(now, stated)
     if self.refusals == 0 then self.wave_at = now end
     self.refusals = self.refusals + 1
     self.refused_at = now
-    local same_wave = self:is_blocked(now) or (self.pace and now < self.grown_at)
+    local same_wave = is_refused(self, now) or (self.pace and now < self.grown_at)
     if stated.wait then
         self.blocked_until = math.max(self.blocked_until, now + stated.wait)
         self.was_blocked = true
@@ -211,6 +216,11 @@ function Limiter:throttled(now, stated)
         self.learning = true
         self:close()
     end
+end
+
+--- The service asks for a pause, which says nothing of its limit.
+function Limiter:hold(until_then)
+    self.blocked_until = math.max(self.blocked_until, until_then)
 end
 
 -- ---- probes ---------------------------------------------------------------

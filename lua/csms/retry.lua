@@ -104,6 +104,9 @@ local function note_outcome(client, call, err)
             limiter:throttled(now, call.stated)
         end
         events.tell(client, "throttled", call, err, nil, call.stated.wait)
+    elseif call.stated and call.stated.wait and own then
+        client.last_refusal = err
+        limiter:hold(now + call.stated.wait)
     end
 end
 
@@ -204,16 +207,21 @@ local function charge(client, call, cost, wait)
     return call.batch and client.limiter.closed and 0 or wait
 end
 
+-- The wait that the answer asks for and that is never shortened, or 0; nil where it is
+-- too long, which ends a batch.
+local function stated_wait(call, err)
+    local wait = call.stated and call.stated.wait or 0
+    if call.ends_at or wait <= LONGEST_WAIT then return wait end
+    if call.batch then call.batch.given_up = err end
+    return nil
+end
+
 local function wait_for_limit(client, call, err)
     call.refusals = call.refusals + 1
-    local stated = call.stated.wait
     if not call.batch and call.attempts >= call.max_attempts then return nil end
-    if stated and not call.ends_at and stated > LONGEST_WAIT then
-        if call.batch then call.batch.given_up = err end
-        return nil
-    end
-    -- A stated wait is never shortened; the limiter holds everybody back for it.
-    local wait = stated or jitter(client, call, call.retry.throttle_base, call.refusals)
+    local wait = stated_wait(call, err)
+    if not wait then return nil end
+    if wait == 0 then wait = jitter(client, call, call.retry.throttle_base, call.refusals) end
     return charge(client, call, budget.THROTTLED_COST, wait)
 end
 
@@ -223,9 +231,11 @@ local function wait_for_recovery(client, call, err)
     if not err.retryable or counted >= call.max_attempts or not may_repeat(call, err) then
         return nil
     end
+    local wait = stated_wait(call, err)
+    if not wait then return nil end
     -- Nothing has worked yet: there is no sign that the service is up.
     if call.batch and not client.auth.proven then return probe_from_now(client) end
-    local wait = jitter(client, call, call.retry.base, call.failures)
+    wait = math.max(wait, jitter(client, call, call.retry.base, call.failures))
     return charge(client, call, budget.TRANSIENT_COST, wait)
 end
 

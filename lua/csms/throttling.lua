@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- What a throttled answer says of when to come back: Retry-After (RFC 9110,
--- 10.2.3), and the window in the gateway's text (csms-api.md 6.3):
+-- What an answer says of when to come back: Retry-After (RFC 9110, 10.2.3), and of a
+-- throttled one the window in the gateway's text (csms-api.md 6.3):
 -- "limit:20,time:1 second", also minute, hour, day, or the limit alone.
 
 local dates = require "csms.dates"
@@ -29,7 +29,7 @@ end
 
 -- A limit without a time is a limit a second: the service's own figures are.
 local function window(text)
-    local limit = number(text:match("limit:(%d+)"))
+    local limit = text and number(text:match("limit:(%d+)"))
     if not limit or limit == 0 then return nil end
     local count, unit = text:match("time:(%d+) (%a+)")
     local seconds = unit and SECONDS[(unit:gsub("s$", ""))]
@@ -37,9 +37,9 @@ local function window(text)
     return limit, period > 0 and period or 1
 end
 
---- Reads a 429: {wait, limit, period}, each nil where nothing is said of it;
+--- Reads a 429 or a 5xx: {wait, limit, period}, each nil where nothing is said of it;
 --- `least` is what `wait` may stand for where it was told in whole seconds.
--- header: function(name); text: the error's message; time: now, since 1970.
+-- header: function(name); text: a 429's message, or nil; time: now, since 1970.
 function M.read(header, text, time)
     local limit, period = window(text)
     local wait, least = retry_after(header, time)
