@@ -2,6 +2,7 @@
 
 local cases = require "spec.support.cases"
 local csms = require "csms"
+local errors = require "csms.errors"
 local simulation = require "spec.support.simulation"
 
 local failure = cases.failure
@@ -337,6 +338,32 @@ describe("a provider of the program's own", function()
         assert.matches("the vault is sealed", err.message, 1, true)
         assert.equal(0, err.attempts)
         failure("credentials", client:backup_many(nil, { "a", "b" }))
+    end)
+
+    it("that passes on what another call met is asked once, and its service is not blamed",
+        function()
+            for _, answer in ipairs { refuse(429, "APIG.0308"), refuse(503, "X"),
+                refuse(404, "APIG.0101"), { error = { kind = "network" } } } do
+                local vault = simulation.new(simulation.script { answer })
+                local inner, asked = vault:client { retry = false }, 0
+                local world, client = world_of(simulation.serve, { get = function()
+                    asked = asked + 1
+                    return nil, select(2, inner:show(nil, "keys"))
+                end })
+                local err = failure("credentials", backup(client))
+                assert.matches("the provider gave no credential: %l", err.message)
+                assert.same({ false, "name" }, { err.retryable, err.name })
+                assert.same({ 1, 0 }, { asked, world:elapsed() })
+                assert.is_nil(client.limiter.pace)
+            end
+        end)
+
+    it("that keeps its error has it unchanged", function()
+        local kept = errors.new("credentials", "the vault is sealed")
+        local _, client = world_of(simulation.serve, { get = function() return nil, kept end })
+        failure("credentials", backup(client))
+        assert.is_nil(kept.name)
+        assert.equal("other", failure("credentials", client:show(nil, "other")).name)
     end)
 
     it("may wait, and calls go on meanwhile", function()

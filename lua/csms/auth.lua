@@ -56,17 +56,22 @@ local function is_bad(self, credential, now)
     return false
 end
 
+-- A copy, because the call adds to it. A program's own provider may pass on what another
+-- call met: of this one's service that says nothing, but that its time is over.
+local function failure(self, err, ends_at)
+    if errors.is_error(err) then
+        local over = err.kind == "timeout" and ends_at and self.context.runtime.now() >= ends_at
+        if over or err.kind == "credentials" then return errors.copy(err) end
+    end
+    return errors.new("credentials", "the provider gave no credential: " .. tostring(err))
+end
+
 --- The credential to send now, or nil and an error of kind "credentials", or
 --- "auth" for one that was refused within the last minute.
 -- ends_at: when the call must end, or nil; no source takes longer.
 function Auth:credential(now, ends_at)
     local credential, err = ask(self, nil, ends_at)
-    if not credential then
-        if not errors.is_error(err) then
-            err = errors.new("credentials", "the provider gave no credential: " .. tostring(err))
-        end
-        return nil, err
-    end
+    if not credential then return nil, failure(self, err, ends_at) end
     if is_bad(self, credential, now) then
         return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
             .. "not sent again, because five bad signatures lock them; check ak and sk")
