@@ -214,6 +214,16 @@ describe("a stale credential", function()
         assert.is_true(world:elapsed() < 0.05)
     end)
 
+    it("that cannot be renewed because its source fails is told why", function()
+        local old = token "old"
+        local _, client = world_of(service_for(refuse(401, "APIG.0307")), {
+            get = function(_, refused) return not refused and old or nil, "the vault is sealed" end,
+        })
+        local err = failure("auth", backup(client))
+        assert.equal("no renewal: the vault is sealed", err.cause)
+        assert.matches("cause no renewal: the vault is sealed", tostring(err), 1, true)
+    end)
+
     it("is renewed within the call's deadline", function()
         local world, provider
         provider = { get = function(self, refused, _, ends_at)

@@ -441,6 +441,16 @@ describe("close", function()
         assert.equal("csms credential (closed)", tostring(made[1]))
     end)
 
+    it("ends a renewal that is under way without a warning", function()
+        local world = world_of { delay = 2 }
+        assert(get(world))
+        advance_to_renewal(world)
+        world:at(world.clock + 1, nil, function() world.provider:close() end)
+        local err = failure("credentials", get(world))
+        assert.matches("the provider is closed", err.message, 1, true)
+        assert.same({}, world.warnings)
+    end)
+
     it("lets credentials go that nobody uses any more", function()
         local world = world_of {}
         local seen = setmetatable({}, { __mode = "k" })

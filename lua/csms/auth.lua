@@ -22,6 +22,7 @@ function M.new(provider, context)
         provider = provider,
         context = context,
         last = nil,     -- the credential that was used last
+        renewal_error = nil, -- why the source gave no other one
         offset = 0,     -- the service's clock less ours, in seconds
         proven = false, -- whether an answer has authenticated
         bad = {},       -- credentials with a bad signature -> until when they are refused
@@ -102,15 +103,22 @@ local function correct_clock(self, call)
 end
 
 local function replace(limit, self, credential)
-    if self.last == credential then ask(self, credential, limit) end
+    if self.last ~= credential then return end
+    self.renewal_error = nil -- for who does not wait for the end
+    local _, err = ask(self, credential, limit)
+    self.renewal_error = err
 end
 
-local function renew(self, call)
+-- err: of the answer, which is told why there is no other credential.
+local function renew(self, call, err)
     local credential = call.credential
     if call.renewals >= MAX_RENEWALS then return false end
     -- Once for all calls that it was refused to: the first asks, others see.
     self.context.runtime:once(self, call.ends_at, replace, self, credential)
-    if self.last == credential then return false end
+    if self.last == credential then
+        err.cause = self.renewal_error and "no renewal: " .. tostring(self.renewal_error)
+        return false
+    end
     call.renewals = call.renewals + 1
     return true
 end
@@ -130,11 +138,11 @@ function Auth:recover(call, err, now)
         return allowed and correct_clock(self, call)
     end
     if is_stale(err, credential) then
-        return allowed and renew(self, call)
+        return allowed and renew(self, call, err)
     end
     if allowed and credential:temporary() and not call.replaced then
         call.replaced = true
-        if renew(self, call) then return true end
+        if renew(self, call, err) then return true end
     end
     return refuse(self, credential, now)
 end

@@ -61,7 +61,7 @@ local function renew(self, context, limit)
 end
 
 local function try_early(limit, self, context)
-    if renew(self, context, limit) then return end
+    if renew(self, context, limit) or self.closed then return end
     local runtime = context.runtime
     self.renew_at = runtime.now() + RETRY * (0.5 + runtime.random())
     context.emit { event = "warning", message = "renewal failed, the old credential is used "
@@ -97,6 +97,7 @@ function Renewing:get(refused, context, ends_at)
         and now < self.usable_until
     if usable then
         if now >= self.renew_at then renew_early(self, context, ends_at) end
+        if self.closed then return source.fail(self.source, "the provider is closed") end
         return self.credential
     end
     local old = self.credential
