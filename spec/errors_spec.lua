@@ -302,6 +302,13 @@ describe("the body of an error", function()
         assert.same({ "401", "text" }, { found.code, found.message })
     end)
 
+    it("may have blank texts, which hide no others", function()
+        local found = errors.read_body('{"error_code":"","error_msg":" ",'
+            .. '"error":{"error_code":"APIG.0308","error_msg":"slow down"}}')
+        assert.same({ "APIG.0308", "slow down" }, { found.code, found.message })
+        assert.is_nil(errors.read_body('{"error_code":"C.1","error_msg":""}').message)
+    end)
+
     it("may have a code alone, a message alone or a title alone", function()
         assert.equal("C.1", errors.read_body('{"error_code":"C.1"}').code)
         assert.equal("text", errors.read_body('{"error_msg":"text"}').message)

@@ -96,9 +96,11 @@ end
 -- The pairs of names that the seven body shapes use (csms-api.md 6.2).
 local PAIRS = { { "error_code", "error_msg" }, { "errorCode", "errorMsg" }, { "code", "message" } }
 
+-- A blank one is none: the real one may stand further in.
 local function text_of(value)
     local kind = type(value)
-    return (kind == "string" or kind == "number") and tostring(value) or nil
+    local text = (kind == "string" or kind == "number") and tostring(value) or ""
+    return text:find("%S") and text or nil
 end
 
 -- Nested objects in a fixed order: `error` first, as that is where they are.
