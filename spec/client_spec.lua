@@ -152,7 +152,7 @@ describe("backup", function()
             "a%2e", "a?b", "a#b" }
         for _, name in ipairs(names) do
             local err = failure("argument", client:backup(nil, name))
-            assert.same({ 0, false }, { err.attempts, err.retryable })
+            assert.same({ 0, false, name }, { err.attempts, err.retryable, err.name })
             -- said where it helps alone
             assert.equal(name == "a.b", err.message:find("set allow_periods", 1, true) ~= nil)
         end

@@ -71,7 +71,7 @@ local function check_name(name, allow_periods)
     local remedy = fits
         and "; the console makes names with periods: set allow_periods = true for them" or ""
     return refuse(("secret name %s is not 1 to 64 letters, digits, %s'_' or '-'%s")
-        :format(quote(name), allow_periods and "'.', " or "", remedy), { name = quote(name) })
+        :format(quote(name), allow_periods and "'.', " or "", remedy), { name = name })
 end
 
 local CHECKS = {
