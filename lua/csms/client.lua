@@ -135,7 +135,8 @@ end
 -- What needs no network is checked first.
 local function prepare(self, id, opts, check_opts, takes, argument)
     if self.closed then
-        return nil, errors.new("config", "the client is closed; make another with csms.new")
+        return nil, errors.new("config", "the client is closed; make another with csms.new, "
+            .. "or with csms.configure where it is the default one")
     end
     local good, limit = self.runtime:available()
     if not good then return nil, errors.new("config", limit) end
