@@ -47,6 +47,12 @@ local function make_origin(config, url, signing)
     return origin
 end
 
+local function make_iam_origin(config, url)
+    local origin, err = make_origin(config, url, nil)
+    if err then err.message = "iam_endpoint: " .. err.message end
+    return origin, err
+end
+
 -- What the client's provider may use (csms.credentials.source).
 local function context_of(config, origin, how_to_wait, emit)
     return {
@@ -68,7 +74,7 @@ function M.new(config, how_to_wait)
     if not origin then return nil, err end
     local iam
     if checked.iam_endpoint then
-        iam, err = make_origin(checked, checked.iam_endpoint, nil)
+        iam, err = make_iam_origin(checked, checked.iam_endpoint)
         if not iam then return nil, err end
     end
     local own = not checked.credentials and credentials.default() or nil
@@ -102,7 +108,7 @@ function Client:iam_origin()
     if not self.iam then
         local url = source.known(self.credentials, "iam_endpoint") or self.config.iam_endpoint
             or regions.iam_endpoint(project.region(self.config, self.origin))
-        self.iam, err = make_origin(self.config, url, nil)
+        self.iam, err = make_iam_origin(self.config, url)
     end
     return self.iam, err
 end
