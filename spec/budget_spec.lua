@@ -58,8 +58,8 @@ describe("a budget", function()
     end)
 
     it("is charged each time where there is no port", function()
-        assert.equal(14, self:charge(14, 0, 0))
-        assert.equal(14, self:charge(14, 0, 0))
+        assert.equal(14, self:charge(14, nil, 0))
+        assert.equal(14, self:charge(14, nil, 0))
     end)
 
     it("forgets deaths, so that it does not grow for ever", function()

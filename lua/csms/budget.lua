@@ -22,7 +22,7 @@ function M.new(max)
 end
 
 local function already_charged(self, port, now)
-    if not port or port == 0 then return false end
+    if not port then return false end
     for known, at in pairs(self.deaths) do
         if now - at > SAME_DEATH then self.deaths[known] = nil end
     end

@@ -180,9 +180,8 @@ local function jitter(client, call, base, count)
     return client.runtime.random() * bound
 end
 
-local function may_repeat(call, err)
-    if call.idempotent or err.kind == "throttled" then return true end
-    return not call.sent -- the service provably did not act
+local function may_repeat(call)
+    return call.idempotent or not call.sent -- the service provably did not act
 end
 
 -- A batch goes on by probes, which wait by themselves, until one succeeds.
@@ -228,7 +227,7 @@ end
 local function wait_for_recovery(client, call, err)
     call.failures = call.failures + 1
     local counted = call.attempts - (call.batch and call.refusals or 0) - call.probes
-    if not err.retryable or counted >= call.max_attempts or not may_repeat(call, err) then
+    if not err.retryable or counted >= call.max_attempts or not may_repeat(call) then
         return nil
     end
     local wait = stated_wait(call, err)
