@@ -793,6 +793,19 @@ describe("the default client", function()
         assert.equal(0, status)
     end)
 
+    it("knows its project, and starts nothing after stop", function()
+        local output = run [[
+            csms.stop()
+            print(csms.project_id() == os.getenv "HUAWEICLOUD_SDK_PROJECT_ID")
+            print((pcall(csms.project_id, "opts")))
+            csms.stop()
+            local _, err = csms.backup(nil, "secret-0001")
+            print(err.kind)
+        ]]
+        assert.equal("true\nfalse\nconfig\n", output)
+        assert.equal(0, #emu:requests "backup")
+    end)
+
     it("takes a token from the environment before keys", function()
         local output = run([[print(type(csms.backup(nil, "secret-0001")))]],
             { CSMS_AUTH_TOKEN = emu.token })

@@ -108,6 +108,12 @@ describe("the README", function()
         end
     end)
 
+    it("names no method of a client that is no function of the module", function()
+        for name in text:gmatch "\n| `client:([%w_]+)%(" do
+            assert.is_function(csms[name], name)
+        end
+    end)
+
     it("has a row for every kind of error", function()
         for kind in ("argument config credentials auth denied not_found state throttled service "
             .. "rejected network tls timeout protocol cancelled storage"):gmatch("%S+") do

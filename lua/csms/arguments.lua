@@ -25,6 +25,13 @@ function M.check_types(takes, project, argument, opts, level)
     end
 end
 
+--- As above for what has opts alone.
+function M.check_opts(opts, level)
+    if opts ~= nil and type(opts) ~= "table" then
+        expected(1, "opts (table or nil)", opts, level + 1)
+    end
+end
+
 --- As above for backup_many's names, which must be strings in a list.
 function M.check_names(names, opts, level)
     if type(names) ~= "table" then expected(2, "names (list of strings)", names, level + 1) end

@@ -193,9 +193,7 @@ end
 
 --- The id of the project that a call without one is about; or nil and the error.
 function Client:project_id(opts)
-    if opts ~= nil and type(opts) ~= "table" then
-        error("bad argument #1: opts (table or nil) expected, got " .. type(opts), 2)
-    end
+    arguments.check_opts(opts, 2)
     local call, err = prepare(self, nil, opts, configuration.call)
     if not call then return nil, err end
     return call.project

@@ -62,6 +62,11 @@ function M.close()
     if default then default:close() end
 end
 
+--- Starts no request of the default client any more; what is in flight ends.
+function M.stop()
+    if default then default:stop() end
+end
+
 local function default_client()
     local err
     if not default then default, err = client.new({}) end
@@ -81,6 +86,13 @@ function M.backup_all(project, opts)
     local self, err = default_client()
     if not self then return nil, err end
     return self:backup_all(project, opts)
+end
+
+function M.project_id(opts)
+    arguments.check_opts(opts, 2)
+    local self, err = default_client()
+    if not self then return nil, err end
+    return self:project_id(opts)
 end
 
 for name, operation in pairs(api.csms) do
