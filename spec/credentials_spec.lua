@@ -4,6 +4,7 @@ local csms = require "csms"
 local cases = require "spec.support.cases"
 local core = require "csms.core"
 local emulator = require "spec.support.emulator"
+local fixed = require "csms.credentials.fixed"
 
 local credentials = csms.credentials
 local failure = cases.failure
@@ -11,7 +12,7 @@ local failure = cases.failure
 local AK, SK, TOKEN = "AKIDEXAMPLE12345", "SKSECRETSECRET67890", "MIIETOKENTOKEN"
 
 local function env_with(variables)
-    return credentials.env(function(name) return variables[name] end)
+    return fixed.env(function(name) return variables[name] end)
 end
 
 describe("static", function()
@@ -251,9 +252,15 @@ describe("a program's own provider", function()
         assert.equal(2, asked)
     end)
 
+    it("of the environment may be made with a colon, which some write", function()
+        for _, name in ipairs { "env", "metadata", "pod_identity" } do
+            assert.is_table(credentials[name](credentials))
+        end
+    end)
+
     it("passes on its error", function()
         local err = failure("credentials", backup_with(function()
-            return credentials.env(function() end):get()
+            return fixed.env(function() end):get()
         end))
         assert.same({ emu.project, "secret-0001" }, { err.project, err.name })
     end)

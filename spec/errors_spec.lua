@@ -4,6 +4,7 @@ local csms = require "csms"
 local cases = require "spec.support.cases"
 local emulator = require "spec.support.emulator"
 local errors = require "csms.errors"
+local fixed = require "csms.credentials.fixed"
 local json = require "cjson"
 
 local failure = cases.failure
@@ -185,7 +186,7 @@ describe("errors before anything is sent", function()
     end)
 
     it("have kind credentials where the source has none", function()
-        local empty = csms.credentials.env(function() end)
+        local empty = fixed.env(function() end)
         local err = failure("credentials",
             cases.client(emu, { credentials = empty }):backup(nil, "secret-0001"))
         assert.same({ 0, false, emu.project, "secret-0001" },

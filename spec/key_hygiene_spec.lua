@@ -6,7 +6,11 @@ local cases = require "spec.support.cases"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
 local files = require "spec.support.files"
+local fixed = require "csms.credentials.fixed"
 local json = require "cjson"
+local metadata = require "csms.credentials.metadata"
+local password = require "csms.credentials.password"
+local pod_identity = require "csms.credentials.pod_identity"
 local socket = require "socket"
 
 local credentials = csms.credentials
@@ -472,7 +476,7 @@ describe("what prints shows at most four characters of the access key:", functio
         end,
         token = function() return credentials.token(emu.token) end,
         env = function()
-            return credentials.env(env_of { HUAWEICLOUD_SDK_AK = key.access,
+            return fixed.env(env_of { HUAWEICLOUD_SDK_AK = key.access,
                 HUAWEICLOUD_SDK_SK = key.secret,
                 HUAWEICLOUD_SDK_SECURITY_TOKEN = key.securitytoken })
         end,
@@ -483,23 +487,23 @@ describe("what prints shows at most four characters of the access key:", functio
             emu:fault { operation = "metadata_keys", times = 0, body = json.encode {
                 credential = { access = key.access, secret = key.secret,
                     securitytoken = key.securitytoken, expires_at = key.expires_at } } }
-            return credentials.metadata(env_of { CSMS_METADATA_ENDPOINT = emu.metadata_endpoint })
+            return metadata.new(env_of { CSMS_METADATA_ENDPOINT = emu.metadata_endpoint })
         end,
         pod_identity = function()
             emu:fault { operation = "pod_identity", times = 0, body = json.encode {
                 accessKeyId = key.access, secretAccessKey = key.secret,
                 securityToken = key.securitytoken, expiration = key.expires_at } }
-            return credentials.pod_identity(env_of {
+            return pod_identity.new(env_of {
                 HC_CONTAINER_CREDENTIALS_FULL_URI = emu.pod_identity_uri,
                 HC_CONTAINER_AUTHORIZATION_TOKEN_FILE = emu.pod_identity_token_file })
         end,
         password = function()
-            return credentials.password({ domain = emu.domain, user = emu.user,
+            return password.new({ domain = emu.domain, user = emu.user,
                 password = emu.password, project = emu.region,
                 iam_endpoint = emu.iam_endpoint }, env_of {})
         end,
         chain = function()
-            return credentials.chain { credentials.env(env_of {}),
+            return credentials.chain { fixed.env(env_of {}),
                 credentials.profile(folder .. "/.huaweicloud/credentials") }
         end,
     }

@@ -4,6 +4,7 @@ local cases = require "spec.support.cases"
 local client = require "csms.client"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
+local fixed = require "csms.credentials.fixed"
 local json = require "cjson"
 
 local failure = cases.failure
@@ -266,7 +267,7 @@ describe("the look-up of a project fails", function()
     end)
 
     it("where there are no keys, without a request", function()
-        local none = csms.credentials.env(function() end)
+        local none = fixed.env(function() end)
         failure("credentials", client_with({ credentials = none }):backup(nil, "secret-0001"))
         assert.equal(0, #emu:requests())
     end)

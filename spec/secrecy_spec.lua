@@ -4,6 +4,7 @@
 local csms = require "csms"
 local cases = require "spec.support.cases"
 local emulator = require "spec.support.emulator"
+local fixed = require "csms.credentials.fixed"
 local json = require "cjson"
 
 local each_text = require("spec.support.canaries").each_text
@@ -64,7 +65,7 @@ local MAKERS = {
     token = function() return credentials.token(canaries.token) end,
     env = function()
         local variables = { HUAWEICLOUD_SDK_AK = canaries.ak, HUAWEICLOUD_SDK_SK = canaries.sk }
-        return credentials.env(function(name) return variables[name] end)
+        return fixed.env(function(name) return variables[name] end)
     end,
 }
 
@@ -159,7 +160,7 @@ describe("errors of a value that is refused", function()
                         return credentials.static { ak = "a", sk = "s", security_token = bad }
                     end,
                     function() return credentials.token(bad) end,
-                    function() return credentials.env(function() return bad end):get() end,
+                    function() return fixed.env(function() return bad end):get() end,
                 } do
                     local _, err = call()
                     assert_clean(name, err)

@@ -15,15 +15,16 @@ local password = lazy "csms.credentials.password"
 local pod_identity = lazy "csms.credentials.pod_identity"
 local profile = lazy "csms.credentials.profile"
 
+-- Without the environment that specs hand over.
 local M = {
     static = fixed.static,
     token = fixed.token,
-    env = fixed.env,
-    profile = function(...) return profile.new(...) end,
-    metadata = function(...) return metadata.new(...) end,
-    pod_identity = function(...) return pod_identity.new(...) end,
-    password = function(...) return password.new(...) end,
-    chain = function(...) return chain.new(...) end,
+    env = function() return fixed.env() end,
+    profile = function(path) return profile.new(path) end,
+    metadata = function() return metadata.new() end,
+    pod_identity = function() return pod_identity.new() end,
+    password = function(login) return password.new(login) end,
+    chain = function(providers) return chain.new(providers) end,
 }
 
 --- What a client without `credentials` uses: env, profile, pod_identity,
