@@ -366,7 +366,8 @@ describe("backup_all", function()
             on_progress = function(done, total) progress = { done, total } end }))
         assert.equal("a b", keys_of(report.blobs))
         assert.same({ 2, 2, 0 }, { report.total, report.ok, report.failed })
-        assert.same({ "service", 4 }, { report.incomplete.kind, report.incomplete.attempts })
+        local err = report.incomplete
+        assert.same({ "service", 4, simulation.PROJECT }, { err.kind, err.attempts, err.project })
         assert.same({ 2, 2 }, progress)
     end)
 
@@ -499,6 +500,23 @@ describe("an error in a callback", function()
         local _, caught = pcall(client.backup_many, client, nil, simulation.names(40),
             { on_result = function(name) if name == "secret-00007" then error("full") end end })
         assert.matches("^spec/batch_spec%.lua:%d+: full$", caught)
+    end)
+
+    it("in `match` too is the last that is called", function()
+        local listing = service_listing(named("a", "b", "c", "d", "e", "f"), 2)
+        local _, client = world_of(function(request)
+            return request.operation == "list" and listing(request) or slow(request)
+        end)
+        local raised, after = false, 0
+        local good, caught = pcall(client.backup_all, client, nil, {
+            match = function(name)
+                raised = name == "e"
+                if raised then error("no", 0) end
+                return true
+            end,
+            on_result = function() after = after + (raised and 1 or 0) end,
+        })
+        assert.same({ false, "no", 0 }, { good, caught, after })
     end)
 
     it("does not wait for those who wait", function()

@@ -42,14 +42,15 @@ local function finish(batch)
     return report
 end
 
--- An error in a callback ends the batch: no other one is called after it.
+-- What a callback returns. An error in one ends the batch: no other one is called after it.
 local function tell(batch, callback, ...)
     if not callback or batch.stopped then return end
-    local good, problem = pcall(callback, ...)
+    local good, result = pcall(callback, ...)
     if not good then
         batch.stopped = true
-        error(problem, 0)
+        error(result, 0)
     end
+    return result
 end
 
 -- Counts one item and tells the callbacks.
@@ -185,12 +186,13 @@ end
 local function fetch(batch, queue)
     local page, err = queue.pages()
     if not page then
+        if err then err.project = batch.job.project end
         queue.ended, queue.problem = true, err
         return
     end
     for _, secret in ipairs(page) do
         local name = secret.name
-        if queue.matches(name, secret) then
+        if tell(batch, queue.matches, name, secret) then
             queue.last = queue.last + 1
             queue[queue.last] = {
                 name = name, listed = true, state = secret.state,
@@ -225,10 +227,7 @@ function M.all(client, job)
         matches = globs.matcher(job.match), ended = false, problem = nil,
     }
     fetch(batch, queue)
-    if queue.problem then
-        queue.problem.project = job.project
-        return nil, queue.problem
-    end
+    if queue.problem then return nil, queue.problem end
     local report, err = run(batch, taker_of(batch, queue))
     if report then report.incomplete = queue.problem end
     return report, err
