@@ -368,6 +368,20 @@ describe("a provider of the program's own", function()
             end
         end)
 
+    it("that fails with an answer of its own says nothing of the service's limit", function()
+        local good, kept = true, keys "sk"
+        local _, client = world_of(function() return refuse(429, "APIG.0308") end, {
+            get = function()
+                if good then return kept end
+                return nil, errors.new("credentials", "the vault says no", { status = 403 })
+            end,
+        }, { retry = false })
+        failure("throttled", backup(client))
+        good = false
+        failure("credentials", backup(client))
+        assert.equal(1, client.limiter.refusals)
+    end)
+
     it("that keeps its error has it unchanged", function()
         local kept = errors.new("credentials", "the vault is sealed")
         local _, client = world_of(simulation.serve, { get = function() return nil, kept end })

@@ -86,9 +86,10 @@ local function take_slot(client, call, last)
     end
 end
 
--- An answer that is final was let through by whoever limits the rate.
+-- An answer that is final was let through by whoever limits the rate; a source of
+-- credentials answers for itself.
 local function got_through(err)
-    return err.status and not err.retryable
+    return err.status and not err.retryable and err.kind ~= "credentials"
 end
 
 -- What an answer says of how fast to ask. IAM's limits are its own: the call alone
