@@ -385,6 +385,13 @@ describe("list", function()
         assert.equal(emu.project, err.project)
     end)
 
+    it("fails where the marker of the next page is none", function()
+        emu:fault { operation = "list",
+            body = [[{"secrets":[{"name":"a"}],"page_info":{"next_marker":{"a":1}}}]] }
+        local err = failure("protocol", cases.client(emu):list())
+        assert.matches("next_marker", err.message, 1, true)
+    end)
+
     it("fails where an answer has no list of secrets", function()
         for _, list in ipairs { "", [["secrets":null]], [["secrets":5]], [["secrets":"a"]] } do
             local body = "{" .. list .. "}"

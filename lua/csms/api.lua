@@ -65,7 +65,9 @@ M.csms.list = {
             end
         end
         local page_info = type(body.page_info) == "table" and body.page_info or {}
-        return { secrets = body.secrets, next_marker = page_info.next_marker }
+        local next_marker = page_info.next_marker
+        if type(next_marker) == "table" then return nil, "a next_marker that is no text" end
+        return { secrets = body.secrets, next_marker = next_marker }
     end,
     actions = { "csms:secret:list" },
 }
