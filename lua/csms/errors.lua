@@ -28,9 +28,10 @@ end
 function Error.__tostring(err)
     local facts = {}
     for _, field in ipairs { "status", "code", "request_id", "project", "name", "cause" } do
-        if err[field] then
-            facts[#facts + 1] = field .. " " .. printable(tostring(err[field]), 100)
-        end
+        local text = err[field] and tostring(err[field])
+        -- A refused name may hold anything, in any encoding.
+        if text and field == "name" then text = text:gsub("[\127-\255]", "?") end
+        if text then facts[#facts + 1] = field .. " " .. printable(text, 100) end
     end
     local text = err.kind .. ": " .. err.message
     return #facts == 0 and text or text .. " (" .. table.concat(facts, ", ") .. ")"
