@@ -73,13 +73,6 @@ local NOTED = { current = true, skipped = true, failed = true }
 
 -- ---- arguments ------------------------------------------------------------------
 
--- true, or nil and an error that names it. nil stands for all projects.
-local function check_project(project)
-    if project == nil or arguments.project(project) then return true end
-    return nil, errors.new("argument", ("'%s' is no project id, which has 32 letters and digits")
-        :format(project:sub(1, 80)))
-end
-
 --- The store in a folder: an object, or nil and an error of kind "config" or
 --- "storage". A folder that is not there yet is made by the first save.
 function M.open(path)
@@ -103,6 +96,13 @@ local function reading(self)
     if not good then return nil, err end
     if not self.dir then self.dir, err = directory.open(self.path) end
     return self.dir, err
+end
+
+-- The same for what is about one project, or about all where it is nil.
+local function reading_of(self, project)
+    if project == nil or arguments.project(project) then return reading(self) end
+    return nil, errors.new("argument", ("'%s' is no project id, which has 32 letters and digits")
+        :format(project:sub(1, 80)))
 end
 
 -- ---- writing ----------------------------------------------------------------
@@ -351,10 +351,7 @@ end
 --- read has a `problem`, and counts of 0; or nil and the error.
 function Store:list(project)
     expect("string", 1, "project", project, true)
-    local good, err = check_project(project)
-    if not good then return nil, err end
-    local dir
-    dir, err = reading(self)
+    local dir, err = reading_of(self, project)
     if not dir then return nil, err end
     local secrets
     secrets, err = blobs.secrets(dir, project)
@@ -378,12 +375,10 @@ end
 -- project: those that are about it alone, or nil for all.
 function Store:runs(project)
     expect("string", 1, "project", project, true)
-    local good, err = check_project(project)
-    if not good then return nil, err end
-    local dir
-    dir, err = reading(self)
+    local dir, err = reading_of(self, project)
     if not dir then return nil, err end
     local result = {}
+    local good
     good, err = runs.each(dir, function(found, run)
         if project and not runs.concerns(found, project) then return end
         table.insert(result, 1, runs.describe(run, found))
@@ -396,10 +391,7 @@ end
 -- project: the one whose blobs are read, or nil for all.
 function Store:verify(project)
     expect("string", 1, "project", project, true)
-    local good, err = check_project(project)
-    if not good then return nil, err end
-    local dir
-    dir, err = reading(self)
+    local dir, err = reading_of(self, project)
     if not dir then return nil, err end
     return verify.run(dir, project)
 end
@@ -410,13 +402,13 @@ local STATUS = { max_age = { "number", check = not_negative }, project = { "stri
 -- opts: {max_age = seconds, project = id}, or nil.
 function Store:status(opts)
     expect("table", 1, "opts", opts, true)
-    local good, err = config.table("opts", opts or {}, STATUS)
-    if good then good, err = check_project(good.project) end
+    opts = opts or {}
+    local good, err = config.table("opts", opts, STATUS)
     if not good then return nil, err end
     local dir
-    dir, err = reading(self)
+    dir, err = reading_of(self, opts.project)
     if not dir then return nil, err end
-    return status.run(dir, opts or {}, core.time())
+    return status.run(dir, opts, core.time())
 end
 
 local KEEPS = { last = true, daily = true, weekly = true, monthly = true }
@@ -446,10 +438,9 @@ function Store:prune(keep, dry_run, project)
     expect("boolean", 2, "dry_run", dry_run, true)
     expect("string", 3, "project", project, true)
     local good, err = check_keep(keep)
-    if good then good, err = check_project(project) end
     if not good then return nil, err end
     local dir
-    dir, err = reading(self)
+    dir, err = reading_of(self, project)
     if not dir then return nil, err end
     if dry_run then return prune.plan(dir, keep, project) end
     if self.writer then
