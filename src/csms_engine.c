@@ -30,7 +30,9 @@ static struct engine {
     bool threaded; /* a thread has claimed the driving */
     bool stopping; /* and is asked to end */
     atomic_bool told_idle;
-    bool news; /* something ended since the last step looked */
+    /* Something ended since the last step looked: closing a channel, which the
+     * collector may do at any time, ends other channels' transfers too. */
+    bool news;
     pthread_cond_t delivered;
     atomic_bool cancel_asked;
     struct csms_transfer_list pending; /* submitted, libcurl has not seen it */
@@ -53,6 +55,25 @@ void csms_engine_lock(void)
 void csms_engine_unlock(void)
 {
     (void)pthread_mutex_unlock(&engine.lock);
+}
+
+/* The engine's own flags, which others change. */
+
+static bool is_set(const bool *flag)
+{
+    bool set = false;
+
+    csms_engine_lock();
+    set = *flag;
+    csms_engine_unlock();
+    return set;
+}
+
+static void clear(bool *flag)
+{
+    csms_engine_lock();
+    *flag = false;
+    csms_engine_unlock();
 }
 
 /* ---- once a process, and after a fork --------------------------------- */
@@ -185,13 +206,6 @@ static bool start_waiting(void)
     return waiting;
 }
 
-static void stop_waiting(void)
-{
-    csms_engine_lock();
-    engine.waiting = false;
-    csms_engine_unlock();
-}
-
 /* Sleeps until a transfer, a wake-up or the time ends it. */
 static void wait_for_news(double timeout)
 {
@@ -199,7 +213,7 @@ static void wait_for_news(double timeout)
         return;
     (void)curl_multi_poll(engine.multi, NULL, 0,
                           (int)csms_milliseconds(timeout), NULL);
-    stop_waiting();
+    clear(&engine.waiting);
 }
 
 /* ---- what the driver does, with `driving` held ------------------------ */
@@ -389,25 +403,6 @@ static void just_sleep(double timeout)
         (void)nanosleep(&time, NULL);
 }
 
-/* Whether something ended while nobody looked: closing a channel, which the
- * collector may do at any time, ends other channels' transfers too. */
-static bool has_news(void)
-{
-    bool news = false;
-
-    csms_engine_lock();
-    news = engine.news;
-    csms_engine_unlock();
-    return news;
-}
-
-static void forget_news(void)
-{
-    csms_engine_lock();
-    engine.news = false;
-    csms_engine_unlock();
-}
-
 /* Another thread may make one just now. */
 static bool has_engine(void)
 {
@@ -432,12 +427,12 @@ static void drive_once(double timeout)
     idle = !has_engine();
     if (!idle) {
         csms_sigpipe_block(&guard);
-        if (perform() == 0 && timeout > 0 && !has_news()) {
+        if (perform() == 0 && timeout > 0 && !is_set(&engine.news)) {
             wait_for_news(timeout);
             (void)perform();
         }
         if (timeout > 0) /* whoever waits looks at what has ended next */
-            forget_news();
+            clear(&engine.news);
         csms_sigpipe_release(&guard);
     }
     (void)pthread_mutex_unlock(&engine.driving);
@@ -445,19 +440,9 @@ static void drive_once(double timeout)
         just_sleep(timeout);
 }
 
-static bool is_threaded(void)
-{
-    bool threaded = false;
-
-    csms_engine_lock();
-    threaded = engine.threaded;
-    csms_engine_unlock();
-    return threaded;
-}
-
 void csms_engine_step(double timeout)
 {
-    if (is_threaded())
+    if (is_set(&engine.threaded))
         wait_for_thread(timeout);
     else
         drive_once(timeout);
@@ -492,16 +477,6 @@ void csms_engine_attached(struct csms_channel *channel)
         csms_wake_signal(&channel->wake, CSMS_WAKE_DONE);
 }
 
-static bool is_stopping(void)
-{
-    bool stopping = false;
-
-    csms_engine_lock();
-    stopping = engine.stopping;
-    csms_engine_unlock();
-    return stopping;
-}
-
 static double monotonic(void)
 {
     struct timespec now = {0, 0};
@@ -526,7 +501,7 @@ static void wait_idle(void)
 void csms_engine_drive(void)
 {
     (void)pthread_mutex_lock(&engine.driving);
-    while (!is_stopping()) {
+    while (!is_set(&engine.stopping)) {
         (void)perform();
         if (TAILQ_EMPTY(&engine.active))
             wait_idle();
