@@ -8,6 +8,7 @@ local exit_codes = require "csms.cli.exit_codes"
 local json = require "csms.json"
 local progress = require "csms.cli.progress"
 local streams = require "csms.cli.streams"
+local utf8 = require "csms.utf8"
 
 local M = {}
 
@@ -100,18 +101,6 @@ local function json_of(key, value)
     return LISTS[key] and text == "{}" and "[]" or text
 end
 
--- Names of files, arguments and what a server sends need not be UTF-8; JSON is.
-local function as_utf8(text)
-    local parts, from = {}, 1
-    while true do
-        local _, bad = utf8.len(text, from) -- luacheck: ignore 113
-        parts[#parts + 1] = text:sub(from, bad and bad - 1)
-        if not bad then return table.concat(parts) end
-        parts[#parts + 1] = "\u{FFFD}"
-        from = bad + 1
-    end
-end
-
 --- One object, a line of its own; nothing without --json.
 function Output:object(object)
     if not self.json then return end
@@ -119,7 +108,7 @@ function Output:object(object)
     for index, key in ipairs(keys_in_order(object)) do
         members[index] = json.encode(key) .. ":" .. json_of(key, object[key])
     end
-    self:write(as_utf8("{" .. table.concat(members, ",") .. "}\n"))
+    self:write(utf8.clean("{" .. table.concat(members, ",") .. "}\n"))
     check_stdout(self, io.stdout:flush()) -- whoever reads it acts on it now
 end
 
