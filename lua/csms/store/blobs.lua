@@ -55,6 +55,11 @@ end
 function M.of_folder(dir, folder)
     local entries, err = dir:entries_if_any(folder)
     if not entries then return nil, err end
+    return M.among(entries, folder)
+end
+
+--- The same of a folder's entries, for who has them already.
+function M.among(entries, folder)
     local blobs = {}
     for index = #entries, 1, -1 do
         local stamp, digest = paths.parse_blob(entries[index].name)

@@ -28,7 +28,7 @@ function M.close_run(dir, file, ended)
 end
 
 --- Removes what a killed writer has left half-written in a folder, "" being the store's
---- own: true, or nil and the error. For who holds the lock.
+--- own: the entries that were there, or nil and the error. For who holds the lock.
 function M.remove_temporaries(dir, folder)
     local entries, err = dir:entries_if_any(folder ~= "" and folder or nil)
     if not entries then return nil, err end
@@ -39,7 +39,7 @@ function M.remove_temporaries(dir, folder)
             if not good then return nil, err end
         end
     end
-    return true
+    return entries
 end
 
 -- Lines for the good blobs of a secret, saved from `stamp` on, that no run names.

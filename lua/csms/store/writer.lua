@@ -92,11 +92,9 @@ end
 -- left there.
 local function last_millis(self, folder)
     if self.last[folder] then return self.last[folder] end
-    local good, err = recovery.remove_temporaries(self.dir, folder)
-    if not good then return nil, err end
-    local found
-    found, err = blobs.of_folder(self.dir, folder)
-    if not found then return nil, err end
+    local entries, err = recovery.remove_temporaries(self.dir, folder)
+    if not entries then return nil, err end
+    local found = blobs.among(entries, folder)
     return found[1] and math.floor(found[1].saved_at * 1000 + 0.5) or 0
 end
 
