@@ -448,6 +448,51 @@ describe("verify() takes for no damage", function()
     end)
 end)
 
+-- ---- what is gone on purpose ------------------------------------------------------
+
+describe("forget_missing()", function()
+    local OTHER = ("e"):rep(32)
+
+    it("notes what is not there as removed, and nothing else", function()
+        local one = make()
+        local gone = assert(store:save(OTHER, "gone", "blob")).file
+        assert(store:close())
+        for _, file in ipairs { one, gone } do assert(os.remove(path_of(file))) end
+        local both = { one, gone }
+        table.sort(both)
+        assert.same(both, damaged())
+        assert.same(both, assert(store:forget_missing(true)))
+        assert.same(both, damaged())
+        assert.same({ gone }, assert(store:forget_missing(false, OTHER)))
+        assert.same({ one }, damaged())
+        shell(("rm -r '%s'"):format(path_of("blobs/" .. PROJECT)))
+        local all = damaged()
+        assert.same(all, assert(store:forget_missing()))
+        assert.equal(0, clean().blobs)
+        assert.same({}, assert(store:forget_missing()))
+        local runs = assert(store:runs())
+        assert.same({ prune = { missing = true } }, runs[#runs].asked)
+    end)
+
+    it("forgets nothing that only cannot be read", function()
+        local one = make()
+        folders.write(path_of(one), "damaged")
+        assert.same({}, assert(store:forget_missing()))
+        assert.same({ one }, damaged())
+    end)
+
+    it("refuses what prune() refuses", function()
+        make()
+        assert(store:open_run {})
+        local _, err = store:forget_missing()
+        assert.equal("config", err.kind)
+        _, err = store:forget_missing(false, "nonsense")
+        assert.equal("argument", err.kind)
+        assert.has_error(function() store:forget_missing(1) end,
+            "bad argument #1: dry_run (boolean) expected, got number")
+    end)
+end)
+
 -- ---- its cost -------------------------------------------------------------------
 
 describe("verify()", function()

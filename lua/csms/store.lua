@@ -117,6 +117,11 @@ local function guard(fn)
     return proxy
 end
 
+local function not_in_a_run(self)
+    if not self.writer then return true end
+    return nil, errors.new("config", "this store object is in a run; close it first")
+end
+
 --- Takes the lock, makes the store where there is none, closes what a killed
 --- writer left, and starts a run: true, or nil and the error (code "locked" where
 --- another writer is at work). save() does it by itself.
@@ -126,9 +131,8 @@ function Store:open_run(about)
     local good, err = check_host()
     if good then good, err = config.table("about", about or {}, ABOUT) end
     if not good then return nil, err end
-    if self.writer then
-        return nil, errors.new("config", "this store object is in a run; close it first")
-    end
+    good, err = not_in_a_run(self)
+    if not good then return nil, err end
     self.writer, err = writer.open(self.path, about or {})
     if not self.writer then return nil, err end
     -- Made after the lock, so that it is collected before it. It may be collected
@@ -443,10 +447,25 @@ function Store:prune(keep, dry_run, project)
     dir, err = reading_of(self, project)
     if not dir then return nil, err end
     if dry_run then return prune.plan(dir, keep, project) end
-    if self.writer then
-        return nil, errors.new("config", "this store object is in a run; close it first")
-    end
+    good, err = not_in_a_run(self)
+    if not good then return nil, err end
     return prune.run(self.path, keep, project)
+end
+
+--- Notes as removed what runs saved, none removed, and is not there any more, because
+--- somebody removed it by other means, so that verify() does not miss it: a list of the
+--- files, or nil and the error. It reads the whole store, as verify() does.
+-- dry_run, project: as for prune.
+function Store:forget_missing(dry_run, project)
+    expect("boolean", 1, "dry_run", dry_run, true)
+    expect("string", 2, "project", project, true)
+    local dir, err = reading_of(self, project)
+    if not dir then return nil, err end
+    if dry_run then return prune.missing(dir, project) end
+    local good
+    good, err = not_in_a_run(self)
+    if not good then return nil, err end
+    return prune.forget_missing(self.path, project)
 end
 
 return M

@@ -215,7 +215,7 @@ end
 
 function declare.prune(command)
     command:summary "Remove old backups."
-        :usage "Usage: csms prune DIR (--keep-... N)... [--dry-run] [OPTION...]"
+        :usage "Usage: csms prune DIR {--keep-... N... | --forget-missing} [OPTION...]"
         :description [[
 Removes backups that no --keep rule wants. The newest good backup of every
 secret always stays, and so do the records of all runs.]]
@@ -233,12 +233,18 @@ Examples:
         command:option("--keep-" .. name):argname "N":convert(values.count)
             :description(("The newest of each of the last N %ss."):format(unit))
     end
+    command:flag "--forget-missing"
+        :description "Note what verify misses as removed, and remove nothing."
     command:flag "--dry-run"
         :description "Tell what would be removed, and remove nothing."
 end
 
 function check.prune(args)
-    if not (args.keep_last or args.keep_daily or args.keep_weekly or args.keep_monthly) then
+    local keeps = args.keep_last or args.keep_daily or args.keep_weekly or args.keep_monthly
+    if keeps and args.forget_missing then
+        return "--forget-missing removes nothing: it goes without --keep-..."
+    end
+    if not keeps and not args.forget_missing then
         return "say what to keep: --keep-last, --keep-daily, --keep-weekly or --keep-monthly"
     end
 end

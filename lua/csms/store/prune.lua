@@ -1,13 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- Removing old backups, by the rules of csms.store.retention. The newest good
 -- blob of a secret stays whatever they say, and so does a file that is not the
--- store's own. A run names what is removed before it is.
+-- store's own. A run names what is removed before it is. What somebody else removed is
+-- named by a run where that is asked for.
 
 local blobs = require "csms.store.blobs"
 local core = require "csms.core"
 local errors = require "csms.errors"
 local retention = require "csms.store.retention"
 local runs = require "csms.store.runs"
+local verify = require "csms.store.verify"
 local writer = require "csms.store.writer"
 
 local M = {}
@@ -80,14 +82,19 @@ local function plan(dir, keep, project)
     return removable, kept
 end
 
--- First the record of all, durable; then the files.
-local function remove(out, removable)
-    for _, item in ipairs(removable) do
+-- Durable: what of which secrets is removed.
+local function record(out, items)
+    for _, item in ipairs(items) do
         local good, err = out:note(item.secret.project, item.secret.name, "removed",
             { file = item.file })
         if not good then return nil, err end
     end
-    local good, err = out.dir:sync { out.run }
+    return out.dir:sync { out.run }
+end
+
+-- First the record of all; then the files.
+local function remove(out, removable)
+    local good, err = record(out, removable)
     if not good then return nil, err end
     local folders, seen = {}, {}
     for _, item in ipairs(removable) do
@@ -102,10 +109,10 @@ local function remove(out, removable)
     return out.dir:sync(folders)
 end
 
-local function result(removable, kept)
+local function files_of(items)
     local files = {}
-    for index, item in ipairs(removable) do files[index] = item.file end
-    return { removed = files, kept = kept }
+    for index, item in ipairs(items) do files[index] = item.file end
+    return files
 end
 
 --- What would be removed, without any change: {removed, kept}, or nil and the error.
@@ -113,24 +120,60 @@ end
 function M.plan(dir, keep, project)
     local removable, kept = plan(dir, keep, project)
     if not removable then return nil, kept end
-    return result(removable, kept)
+    return { removed = files_of(removable), kept = kept }
+end
+
+-- A run whose `work(out)` -> true | nil, err is removing.
+local function in_run(root, what, project, work)
+    local out, err = writer.open(root, { project = project, asked = { prune = what } })
+    if not out then return nil, err end
+    local good
+    good, err = work(out)
+    if good then return out:close() end
+    out:close { interrupted = true }
+    return nil, err
 end
 
 --- Removes what `keep` does not keep, as a run of its own: as above.
 function M.run(root, keep, project)
-    local out, err = writer.open(root, { project = project, asked = { prune = keep } })
-    if not out then return nil, err end
-    local removable, kept = plan(out.dir, keep, project)
-    local good = removable and true
-    err = kept
-    if good then good, err = remove(out, removable) end
-    if not good then
-        out:close { interrupted = true }
-        return nil, err
-    end
-    good, err = out:close()
+    local removable, kept
+    local good, err = in_run(root, keep, project, function(out)
+        removable, kept = plan(out.dir, keep, project)
+        if not removable then return nil, kept end
+        return remove(out, removable)
+    end)
     if not good then return nil, err end
-    return result(removable, kept)
+    return { removed = files_of(removable), kept = kept }
+end
+
+-- As items of a prune.
+local function missing(dir, project)
+    local lines, err = verify.missing(dir, project)
+    if not lines then return nil, err end
+    local items = {}
+    for index, line in ipairs(lines) do items[index] = { secret = line, file = line.file } end
+    return items
+end
+
+--- The files that runs saved, none removed, and that are not there: a list, or nil and
+--- the error.
+function M.missing(dir, project)
+    local items, err = missing(dir, project)
+    if not items then return nil, err end
+    return files_of(items)
+end
+
+--- Notes them as removed, in a run of its own: as above.
+function M.forget_missing(root, project)
+    local items
+    local good, err = in_run(root, { missing = true }, project, function(out)
+        local problem
+        items, problem = missing(out.dir, project)
+        if not items then return nil, problem end
+        return record(out, items)
+    end)
+    if not good then return nil, err end
+    return files_of(items)
 end
 
 return M

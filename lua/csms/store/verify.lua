@@ -144,6 +144,7 @@ local function missing(found)
             files[#files + 1] = file
         end
     end
+    table.sort(files)
     return files
 end
 
@@ -154,7 +155,8 @@ local function check_missing(dir, found)
         if not good then return nil, err end
     end
     for _, file in ipairs(missing(found)) do
-        add(found.problems, file, "it is missing: a run saved it, and none removed it")
+        add(found.problems, file, "it is missing: a run saved it, and none removed it; where "
+            .. "it was removed on purpose, `csms prune --forget-missing` notes so")
     end
     return true
 end
@@ -180,11 +182,8 @@ local function by_file(a, b)
     return a.problem < b.problem
 end
 
---- Reads every blob and run: {blobs, runs, problems = {{file, problem}, ...},
---- interrupted = {the same, ...}}, the first two being counts; or nil and the error
---- where it is no store or cannot be read.
--- project: the one whose blobs are read, or nil for all.
-function M.run(dir, project)
+-- What there is and what is wrong with it; or nil and the error.
+local function examine(dir, project)
     local found = {
         below = project and ("%s/%s/"):format(paths.BLOBS, project),
         blobs = 0, runs = 0, problems = {}, interrupted = {},
@@ -198,12 +197,31 @@ function M.run(dir, project)
         good, err = check(dir, found)
         if not good then return nil, err end
     end
+    return found
+end
+
+--- Reads every blob and run: {blobs, runs, problems = {{file, problem}, ...},
+--- interrupted = {the same, ...}}, the first two being counts; or nil and the error
+--- where it is no store or cannot be read.
+-- project: the one whose blobs are read, or nil for all.
+function M.run(dir, project)
+    local found, err = examine(dir, project)
+    if not found then return nil, err end
     table.sort(found.problems, by_file)
     table.sort(found.interrupted, by_file)
     return {
         blobs = found.blobs, runs = found.runs,
         problems = found.problems, interrupted = found.interrupted,
     }
+end
+
+--- What runs saved, none removed, and is not there: their lines, or nil and the error.
+function M.missing(dir, project)
+    local found, err = examine(dir, project)
+    if not found then return nil, err end
+    local lines = {}
+    for index, file in ipairs(missing(found)) do lines[index] = found.saved[file] end
+    return lines
 end
 
 return M
