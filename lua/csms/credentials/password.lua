@@ -32,7 +32,6 @@ local function named_project(self)
     return login.project_id or login.project
 end
 
-
 local function read_token(self, answer, now)
     if answer.status == 401 then
         self.refused_until = now + REFUSAL
@@ -101,7 +100,11 @@ function M.new(login, getenv)
     end
     if given.iam_endpoint then
         local origin, problem = core.origin { url = given.iam_endpoint }
-        if not origin then return nil, errors.from_core(problem) end
+        if not origin then
+            err = errors.from_core(problem)
+            err.message = "credentials.password: iam_endpoint: " .. err.message
+            return nil, err
+        end
     end
     return renewing.new("password", fetch, {
         iam_endpoint = given.iam_endpoint,
