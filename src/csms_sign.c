@@ -488,6 +488,7 @@ static int ensure_key(struct csms_signer *signer, const char *ak,
         compare_spans(csms_buf_view(&signer->scope), scope) == 0)
         return 0;
     csms_buf_init(&key, CSMS_SIGN_MAX_TEXT);
+    signer->keyed = false; /* until the key is this scope's */
     csms_buf_reset(&signer->scope);
     csms_buf_span(&signer->scope, scope);
     if (csms_buf_check(&signer->scope, "the credential scope", err) ||

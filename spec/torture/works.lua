@@ -36,6 +36,30 @@ function works.sign()
     end)
 end
 
+-- A key is derived anew for another scope; where that fails once, what is signed afterwards
+-- is signed with the right key even so.
+function works.scopes()
+    local request = {
+        algorithm = "V11-HMAC-SHA256", method = "GET", path = "/", headers = { "Host", "a" },
+        date = "20261121T160000Z", region = "cn-north-4", service = "csms",
+    }
+    local function sign_with(credential, problem)
+        if not credential then return nil, problem end
+        return core.sign.authorization(request, credential)
+    end
+    local credential, err = core.credential.keys("access-key", "secret-key")
+    local good
+    good, err = sign_with(credential, err)
+    if not good then return nil, err end
+    request.region = "cn-north-1"
+    good, err = sign_with(credential)
+    if good then return true end
+    local again, right = sign_with(credential), sign_with(core.credential.keys("access-key",
+        "secret-key"))
+    assert(not (again and right) or again == right, "signed with the key of another scope")
+    return nil, err
+end
+
 -- Each stage by itself.
 function works.stages()
     return each_algorithm(function(request)
