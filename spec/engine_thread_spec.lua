@@ -4,7 +4,9 @@ local cases = require "spec.support.cases"
 local core = require "csms.core"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 local nginx = require "spec.support.nginx"
+local shell = require("spec.support.file_child").shell
 
 local emu, origin, credential, channel
 local alone -- how many threads the process has without the engine's
@@ -376,6 +378,41 @@ describe("stop()", function()
         assert_threads(alone)
     end)
 end)
+
+-- Lua 5.4 alone: its library is there for a program of ours to be built with.
+if not jit then
+    describe("several threads of a program, each with a Lua state", function()
+        local folder = files.temporary()
+        teardown(function() files.remove(folder) end)
+
+        local function build(words)
+            shell("cc -std=c11 -D_GNU_SOURCE -O1 " .. words)
+        end
+
+        it("wait for no other answer than their own", function()
+            build("-shared -fPIC -o " .. folder .. "/slow.so spec/support/slow_trylock.c -ldl")
+            build("-pthread $(pkg-config --cflags lua5.4) -o " .. folder .. "/threads "
+                .. "spec/support/thread_stress.c $(pkg-config --libs lua5.4)")
+            files.write(folder .. "/call.lua", [[
+                local core = require "csms.core"
+                local client = assert(require("csms").new { retry = false })
+                assert(client:backup(nil, "secret-0001")) -- a connection that is warm
+                core.step(math.max(tonumber(os.getenv "AT") - core.time(), 0))
+                local blob, err = client:backup(nil, "secret-0001")
+                io.write(blob and "answered\n" or tostring(err))
+            ]])
+            emu:fault { operation = "backup", delay = 0.05, probability = 1, times = 0 }
+            for _ = 1, 6 do
+                -- All ask at once, and nothing that comes later wakes whoever sleeps on.
+                local words = {}
+                for name, value in pairs(emu.env) do words[#words + 1] = name .. "=" .. value end
+                assert.equal(("answered\n"):rep(16):sub(1, -2), shell(("env %s AT=%f LD_PRELOAD=%s/slow.so "
+                    .. "timeout 10 %s/threads %s/call.lua 16"):format(table.concat(words, " "),
+                    core.time() + 0.5, folder, folder, folder)))
+            end
+        end)
+    end)
+end
 
 describe("a batch in a plain program", function()
     local client

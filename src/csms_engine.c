@@ -30,9 +30,7 @@ static struct engine {
     bool threaded; /* a thread has claimed the driving */
     bool stopping; /* and is asked to end */
     atomic_bool told_idle;
-    /* Something ended since the last step looked: closing a channel, which the
-     * collector may do at any time, ends other channels' transfers too. */
-    bool news;
+    uint64_t ended; /* transfers, so far */
     pthread_cond_t delivered;
     atomic_bool cancel_asked;
     struct csms_transfer_list pending; /* submitted, libcurl has not seen it */
@@ -47,6 +45,11 @@ static struct engine {
     .active = TAILQ_HEAD_INITIALIZER(engine.active),
 };
 
+/* What had ended when this thread's last step returned. What ends after that,
+ * as other threads drive or the collector closes a channel, is not waited for.
+ */
+static _Thread_local uint64_t seen;
+
 void csms_engine_lock(void)
 {
     (void)pthread_mutex_lock(&engine.lock);
@@ -58,7 +61,6 @@ void csms_engine_unlock(void)
 }
 
 /* The engine's own flags, which others change. */
-
 static bool is_set(const bool *flag)
 {
     bool set = false;
@@ -67,13 +69,6 @@ static bool is_set(const bool *flag)
     set = *flag;
     csms_engine_unlock();
     return set;
-}
-
-static void clear(bool *flag)
-{
-    csms_engine_lock();
-    *flag = false;
-    csms_engine_unlock();
 }
 
 /* ---- once a process, and after a fork --------------------------------- */
@@ -213,7 +208,9 @@ static void wait_for_news(double timeout)
         return;
     (void)curl_multi_poll(engine.multi, NULL, 0,
                           (int)csms_milliseconds(timeout), NULL);
-    clear(&engine.waiting);
+    csms_engine_lock();
+    engine.waiting = false;
+    csms_engine_unlock();
 }
 
 /* ---- what the driver does, with `driving` held ------------------------ */
@@ -237,7 +234,7 @@ static void deliver(struct csms_transfer *transfer)
         first = TAILQ_EMPTY(&channel->finished);
         TAILQ_INSERT_TAIL(&channel->finished, transfer, link);
     }
-    engine.news = true;
+    engine.ended++;
     csms_engine_unlock();
     (void)pthread_cond_broadcast(&engine.delivered);
     if (first)
@@ -387,9 +384,10 @@ static void wait_for_thread(double timeout)
         until.tv_nsec -= 1000000000L;
     }
     csms_engine_lock();
-    if (!engine.news && wait > 0)
+    if (engine.ended == seen && wait > 0)
         (void)pthread_cond_timedwait(&engine.delivered, &engine.lock, &until);
-    engine.news = false;
+    if (timeout > 0) /* whoever waits looks at what has ended next */
+        seen = engine.ended;
     csms_engine_unlock();
 }
 
@@ -414,6 +412,23 @@ static bool has_engine(void)
     return has;
 }
 
+static bool has_news(void)
+{
+    bool news = false;
+
+    csms_engine_lock();
+    news = engine.ended != seen;
+    csms_engine_unlock();
+    return news;
+}
+
+static void see_news(void)
+{
+    csms_engine_lock();
+    seen = engine.ended;
+    csms_engine_unlock();
+}
+
 static void drive_once(double timeout)
 {
     struct csms_sigpipe guard;
@@ -427,12 +442,12 @@ static void drive_once(double timeout)
     idle = !has_engine();
     if (!idle) {
         csms_sigpipe_block(&guard);
-        if (perform() == 0 && timeout > 0 && !is_set(&engine.news)) {
+        if (perform() == 0 && timeout > 0 && !has_news()) {
             wait_for_news(timeout);
             (void)perform();
         }
-        if (timeout > 0) /* whoever waits looks at what has ended next */
-            clear(&engine.news);
+        if (timeout > 0)
+            see_news();
         csms_sigpipe_release(&guard);
     }
     (void)pthread_mutex_unlock(&engine.driving);

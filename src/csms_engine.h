@@ -6,7 +6,9 @@
  *
  * One lock guards all that is shared. Only the driver calls libcurl on the
  * multi handle and on transfers that are active in it; a second lock,
- * `driving`, sees to it that there is one driver at a time.
+ * `driving`, sees to it that there is one driver at a time. A third, `waking`,
+ * is taken under the first and kept while the driver is woken: the first is
+ * free by then, because the driver takes it next.
  */
 #ifndef CSMS_ENGINE_H
 #define CSMS_ENGINE_H
