@@ -401,6 +401,12 @@ describe("a profile", function()
         assert.equal("csms credentials.profile (no path)", tostring(profile(nil, nothing)))
     end)
 
+    it("is not made for a path that C would cut", function()
+        local _, err = profile("/nonexistent/credentials\0.production", nothing)
+        assert.equal("config", err.kind)
+        assert.matches("the path holds a NUL", err.message, 1, true)
+    end)
+
     it("keeps no key in a table", function()
         local provider = of_text(BASIC .. "security_token = " .. TOKEN)
         assert(provider:get())

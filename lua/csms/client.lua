@@ -49,7 +49,7 @@ end
 
 local function make_iam_origin(config, url)
     local origin, err = make_origin(config, url, nil)
-    if err then err.message = "iam_endpoint: " .. err.message end
+    if err and err.kind == "config" then err.message = "iam_endpoint: " .. err.message end
     return origin, err
 end
 

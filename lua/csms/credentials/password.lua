@@ -102,7 +102,9 @@ function M.new(login, getenv)
         local origin, problem = core.origin { url = given.iam_endpoint }
         if not origin then
             err = errors.from_core(problem)
-            err.message = "credentials.password: iam_endpoint: " .. err.message
+            if err.kind == "config" then
+                err.message = "credentials.password: iam_endpoint: " .. err.message
+            end
             return nil, err
         end
     end

@@ -4,6 +4,7 @@
 
 local config = require "csms.config"
 local core = require "csms.core"
+local errors = require "csms.errors"
 local source = require "csms.credentials.source"
 
 local M = {}
@@ -58,11 +59,15 @@ function Profile:__tostring()
     return ("csms credentials.profile (%s)"):format(self.path or "no path")
 end
 
---- path: of the file; else HUAWEICLOUD_SDK_CREDENTIALS_FILE, else
+--- A provider, or nil and an error of kind "config".
+-- path: of the file; else HUAWEICLOUD_SDK_CREDENTIALS_FILE, else
 --- $HOME/.huaweicloud/credentials, as the environment says now.
 function M.new(path, getenv)
     if path ~= nil and type(path) ~= "string" then
         error("bad argument #1: path (string or nil) expected, got " .. type(path), 2)
+    end
+    if path and path:find("\0", 1, true) then
+        return nil, errors.new("config", "credentials.profile: the path holds a NUL")
     end
     local home = config.variable("HOME", getenv)
     path = path or config.variable("HUAWEICLOUD_SDK_CREDENTIALS_FILE", getenv)
