@@ -7,48 +7,49 @@ local errors = require "csms.errors"
 
 local M = {}
 
+local PROJECT = { "project (string or nil)", type = "string", optional = true }
+local NAME = { "name (string)", type = "string" }
+local BLOB = { "blob (string)", type = "string" }
+local NAMES = { "names (list of strings)", type = "table" }
+local OPTS = { "opts (table or nil)", type = "table", optional = true }
+
+--- What the methods of a client take.
+M.TAKES = {
+    backup = { PROJECT, NAME, OPTS }, restore = { PROJECT, BLOB, OPTS },
+    show = { PROJECT, NAME, OPTS }, list = { PROJECT, OPTS },
+    backup_many = { PROJECT, NAMES, OPTS }, backup_all = { PROJECT, OPTS },
+    project_id = { OPTS },
+}
+
 local function expected(position, what, value, level)
     error(("bad argument #%d: %s expected, got %s"):format(position, what, type(value)), level + 1)
 end
 
---- Raises at `level` (as in error()) for a wrong type.
--- takes: what the second argument is called, or nil where there is none.
-function M.check_types(takes, project, argument, opts, level)
-    if project ~= nil and type(project) ~= "string" then
-        expected(1, "project (string or nil)", project, level + 1)
-    end
-    if takes and type(argument) ~= "string" then
-        expected(2, takes .. " (string)", argument, level + 1)
-    end
-    if opts ~= nil and type(opts) ~= "table" then
-        expected(takes and 3 or 2, "opts (table or nil)", opts, level + 1)
-    end
-end
-
---- As above for what has opts alone.
-function M.check_opts(opts, level)
-    if opts ~= nil and type(opts) ~= "table" then
-        expected(1, "opts (table or nil)", opts, level + 1)
-    end
-end
-
---- As above for backup_many's names, which must be strings in a list.
-function M.check_names(names, opts, level)
-    if type(names) ~= "table" then expected(2, "names (list of strings)", names, level + 1) end
+local function check_names(position, names, level)
     local count = 0
     for index, name in pairs(names) do
         if type(index) ~= "number" or type(name) ~= "string" then
-            expected(2, "names (list of strings)", type(name) ~= "string" and name or index,
-                level + 1)
+            expected(position, NAMES[1], type(name) ~= "string" and name or index, level + 1)
         end
         count = count + 1
     end
     if count ~= #names then
-        error("bad argument #2: the list of names has a hole", level + 1)
+        error(("bad argument #%d: the list of names has a hole"):format(position), level + 1)
     end
-    if opts ~= nil and type(opts) ~= "table" then
-        expected(3, "opts (table or nil)", opts, level + 1)
-    end
+end
+
+local function check(position, takes, value, level)
+    if not takes or takes.optional and value == nil then return end
+    if type(value) ~= takes.type then expected(position, takes[1], value, level + 1) end
+    if takes == NAMES then check_names(position, value, level + 1) end
+end
+
+--- Raises at `level` (as in error()) where an argument of a method is of a wrong type.
+function M.check(method, level, first, second, third)
+    local takes = M.TAKES[method]
+    check(1, takes[1], first, level + 1)
+    check(2, takes[2], second, level + 1)
+    check(3, takes[3], third, level + 1)
 end
 
 local function refuse(message, fields)

@@ -185,7 +185,7 @@ end
 for name, operation in pairs(api.csms) do
     if operation.takes then
         Client[name] = function(self, id, argument, opts)
-            arguments.check_types(operation.takes, id, argument, opts, 2)
+            arguments.check(name, 2, id, argument, opts)
             return run(self, name, id, argument, opts)
         end
     end
@@ -193,7 +193,7 @@ end
 
 --- The id of the project that a call without one is about; or nil and the error.
 function Client:project_id(opts)
-    arguments.check_opts(opts, 2)
+    arguments.check("project_id", 2, opts)
     local call, err = prepare(self, nil, opts, configuration.call)
     if not call then return nil, err end
     return call.project
@@ -201,7 +201,7 @@ end
 
 --- An array of secret tables, all pages; or nil and the error.
 function Client:list(id, opts)
-    arguments.check_types(nil, id, nil, opts, 2)
+    arguments.check("list", 2, id, opts)
     local call, err = prepare_call(self, "list", id, nil, opts)
     if not call then return failed(err, id) end
     local secrets = {}
@@ -223,8 +223,7 @@ end
 -- The report: {project, total, ok, failed, skipped, blobs = {name = blob},
 -- errors = {name = err}, requests, retries, throttled, seconds}.
 function Client:backup_many(id, names, opts)
-    arguments.check_types(nil, id, nil, nil, 2)
-    arguments.check_names(names, opts, 2)
+    arguments.check("backup_many", 2, id, names, opts)
     local job, err = prepare(self, id, opts, configuration.batch)
     if not job then return failed(err, id) end
     return batch.many(self, job, names)
@@ -235,7 +234,7 @@ end
 --- was listed is finished and `incomplete` of the report is the error.
 -- opts: as above, and `match`: a glob, a list of globs, or function(name, secret).
 function Client:backup_all(id, opts)
-    arguments.check_types(nil, id, nil, opts, 2)
+    arguments.check("backup_all", 2, id, opts)
     local job, err = prepare(self, id, opts, configuration.batch_all)
     if not job then return failed(err, id) end
     return batch.all(self, job)

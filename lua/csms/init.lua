@@ -9,7 +9,6 @@
 
 local lazy = require "csms.lazy"
 
-local api = require "csms.api"
 local arguments = require "csms.arguments"
 local blob = lazy "csms.blob"
 local client = lazy "csms.client"
@@ -67,45 +66,13 @@ function M.stop()
     if default then default:stop() end
 end
 
-local function default_client()
-    local err
-    if not default then default, err = client.new({}) end
-    return default, err
-end
-
-function M.backup_many(project, names, opts)
-    arguments.check_types(nil, project, nil, nil, 2)
-    arguments.check_names(names, opts, 2)
-    local self, err = default_client()
-    if not self then return nil, err end
-    return self:backup_many(project, names, opts)
-end
-
-function M.backup_all(project, opts)
-    arguments.check_types(nil, project, nil, opts, 2)
-    local self, err = default_client()
-    if not self then return nil, err end
-    return self:backup_all(project, opts)
-end
-
-function M.project_id(opts)
-    arguments.check_opts(opts, 2)
-    local self, err = default_client()
-    if not self then return nil, err end
-    return self:project_id(opts)
-end
-
-for name, operation in pairs(api.csms) do
-    M[name] = operation.takes and function(project, argument, opts)
-        arguments.check_types(operation.takes, project, argument, opts, 2)
-        local self, err = default_client()
-        if not self then return nil, err end
-        return self[name](self, project, argument, opts)
-    end or function(project, opts)
-        arguments.check_types(nil, project, nil, opts, 2)
-        local self, err = default_client()
-        if not self then return nil, err end
-        return self[name](self, project, opts)
+for name in pairs(arguments.TAKES) do
+    M[name] = function(first, second, third)
+        arguments.check(name, 2, first, second, third)
+        local err
+        if not default then default, err = client.new({}) end
+        if not default then return nil, err end
+        return default[name](default, first, second, third)
     end
 end
 
