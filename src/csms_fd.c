@@ -89,20 +89,15 @@ int csms_fd_make_file(int at, const char *name, int flags)
     return fd;
 }
 
-int csms_fd_open_or_make_file(int at, const char *name, int flags, bool *made,
-                              off_t *size)
+int csms_fd_open_or_make_file(int at, const char *name, int flags)
 {
     struct stat status;
     int fd = csms_fd_open_file(at, name, flags, &status);
 
-    *made = false;
-    if (fd < 0 && errno == ENOENT) {
+    if (fd < 0 && errno == ENOENT)
         fd = csms_fd_make_file(at, name, flags);
-        *made = fd >= 0;
-        if (fd < 0 && errno == EEXIST) /* another process was faster */
-            fd = csms_fd_open_file(at, name, flags, &status);
-    }
-    *size = fd < 0 || *made ? 0 : status.st_size;
+    if (fd < 0 && errno == EEXIST) /* another process was faster */
+        fd = csms_fd_open_file(at, name, flags, &status);
     return fd;
 }
 

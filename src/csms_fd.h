@@ -8,8 +8,6 @@
 #ifndef CSMS_FD_H
 #define CSMS_FD_H
 
-#include <stdbool.h>
-
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -29,10 +27,8 @@ int csms_fd_open_file(int at, const char *name, int flags, struct stat *status);
 /* EEXIST where anything has that name. */
 int csms_fd_make_file(int at, const char *name, int flags);
 
-/* Opens a regular file, which is made where it is missing. `made` tells whether
- * it is new, `size` what it holds. */
-int csms_fd_open_or_make_file(int at, const char *name, int flags, bool *made,
-                              off_t *size);
+/* Opens a regular file, which is made where it is missing. */
+int csms_fd_open_or_make_file(int at, const char *name, int flags);
 
 /* Removes what was just made; `flags` are those of unlinkat(2). errno stays. */
 void csms_fd_unmake(int at, const char *name, int flags);

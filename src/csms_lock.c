@@ -2,7 +2,6 @@
 #include "csms_lock.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include <fcntl.h>
@@ -67,8 +66,6 @@ struct csms_lock *csms_lock_take(const struct csms_dir *dir, const char *path,
 {
     struct csms_place place;
     struct csms_lock *lock = NULL;
-    bool made = false;
-    off_t size = 0;
 
     if (csms_place_open(&place, dir, "lock", path, false, err))
         return NULL;
@@ -77,8 +74,7 @@ struct csms_lock *csms_lock_take(const struct csms_dir *dir, const char *path,
         csms_place_fail(&place, err);
         goto out;
     }
-    lock->fd =
-        csms_fd_open_or_make_file(place.at, place.name, O_RDWR, &made, &size);
+    lock->fd = csms_fd_open_or_make_file(place.at, place.name, O_RDWR);
     if (lock->fd < 0) {
         csms_place_fail(&place, err);
         free(lock);
