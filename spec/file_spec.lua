@@ -621,14 +621,11 @@ describe("entries", function()
 end)
 
 describe("stat", function()
-    it("tells type, size, mode and time", function()
+    it("tells type and size", function()
         write("f", "12345")
-        shell(("cd '%s' && chmod 640 f && touch -d @1700000000.25 f"):format(root))
-        shell(("mkdir -m 750 '%s/d'"):format(root))
-        assert.same({ type = "file", size = 5, mode = tonumber("640", 8), mtime = 1700000000.25 },
-            dir:stat "f")
-        local status = dir:stat "d"
-        assert.same({ "directory", tonumber("750", 8) }, { status.type, status.mode })
+        assert(dir:create("d/f", ""))
+        assert.same({ type = "file", size = 5 }, dir:stat "f")
+        assert.equal("directory", dir:stat("d").type)
         failure("ENOENT", "none", dir:stat "none")
         shell(("mkfifo '%s/p'"):format(root))
         assert.equal("other", dir:stat("p").type)

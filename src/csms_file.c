@@ -194,9 +194,6 @@ static int look(const struct csms_place *place, struct csms_file_status *out)
         return -1;
     out->type = csms_file_type_of(status.st_mode);
     out->size = (uint64_t)status.st_size;
-    out->mode = status.st_mode & 07777;
-    out->mtime =
-        (double)status.st_mtim.tv_sec + (double)status.st_mtim.tv_nsec / 1e9;
     return 0;
 }
 

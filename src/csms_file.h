@@ -55,8 +55,6 @@ const char *csms_file_type_name(enum csms_file_type type);
 struct csms_file_status {
     enum csms_file_type type;
     uint64_t size; /* bytes */
-    unsigned mode; /* the permission bits */
-    double mtime;  /* seconds since 1970 */
 };
 
 /* Of the link itself, where there is one. */

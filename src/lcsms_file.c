@@ -266,8 +266,8 @@ static int entries_gc(lua_State *L)
     return 0;
 }
 
-/* directory:stat(path) -> {type=, size=, mode=, mtime=} | nil, err; the fields
- * are those of struct csms_file_status */
+/* directory:stat(path) -> {type=, size=} | nil, err; the fields are those of
+ * struct csms_file_status */
 static int directory_stat(lua_State *L)
 {
     struct csms_dir *dir = NULL;
@@ -278,15 +278,11 @@ static int directory_stat(lua_State *L)
     if (check_both(L, &dir, &path, &err) ||
         csms_file_stat(dir, path, &status, &err))
         return lcsms_fail(L, &err);
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 2);
     lua_pushstring(L, csms_file_type_name(status.type));
     lua_setfield(L, -2, "type");
     lua_pushinteger(L, (lua_Integer)status.size);
     lua_setfield(L, -2, "size");
-    lua_pushinteger(L, (lua_Integer)status.mode);
-    lua_setfield(L, -2, "mode");
-    lua_pushnumber(L, status.mtime);
-    lua_setfield(L, -2, "mtime");
     return 1;
 }
 
