@@ -29,13 +29,6 @@ local OUTCOMES = {
     { "failed", "failed" },
 }
 
--- facts: what --json tells of a secret besides its project, name and outcome.
-local function report(run, name, outcome, facts)
-    run.tally:add(outcome)
-    facts.type, facts.project, facts.name, facts.outcome = "secret", run.project, name, outcome
-    run.out:object(facts)
-end
-
 -- A store that fails ends the run: nothing new is asked for.
 local function store_failed(run, err)
     run.tally.store_error = run.tally.store_error or err
@@ -48,23 +41,20 @@ local function note(run, name, outcome, fields)
 end
 
 local function fail(run, name, err)
-    run.tally.failures[run.out:exit_of(err, run.one_name)] = true
     run.told = err
-    run.out:item_problem(name, err)
-    local fields = { kind = err.kind, code = err.code, message = err.message }
-    note(run, name, "failed", fields)
-    report(run, name, "failed", fields)
+    run.tally:fail(name, err, {})
+    note(run, name, "failed", { kind = err.kind, code = err.code, message = err.message })
 end
 
 local function skip(run, name, state)
     note(run, name, "skipped", { state = state })
-    report(run, name, "skipped", { message = "its state is " .. tostring(state) })
+    run.tally:add(name, "skipped", { message = "its state is " .. tostring(state) })
 end
 
 local function save(run, name, blob, facts)
     local good, err = run.store:stage(run.project, name, blob, facts, function(saved, problem)
         if not saved then return store_failed(run, problem) end
-        report(run, name, "saved",
+        run.tally:add(name, "saved",
             { file = saved.file, sha256 = saved.sha256, bytes = saved.bytes })
     end)
     if err and err.kind ~= "storage" then
@@ -98,7 +88,7 @@ local function is_current(run, name)
     -- One from the future is from a clock that was wrong.
     if not age or age < 0 or age >= run.args.max_age then return false end
     note(run, name, "current", { file = newest.file })
-    report(run, name, "current",
+    run.tally:add(name, "current",
         { file = newest.file, sha256 = newest.sha256, bytes = newest.bytes })
     return true
 end
@@ -139,7 +129,7 @@ local function back_up(run)
 end
 
 local function exit_of(run, summary, err)
-    local exit = run.tally:exit(run.out, err, run.one_name)
+    local exit = run.tally:exit(err)
     if exit ~= exit_codes.OK then return exit end
     if summary.total == 0 and not summary.incomplete then return exit_codes.NOT_FOUND end
     local strict = run.args.strict and summary.skipped > 0
@@ -250,8 +240,7 @@ local function to_store(args, out, client)
     local run = {
         args = args, out = out, client = client, store = store, project = project,
         started = started,
-        one_name = not args.all and #args.names == 1,
-        tally = tally.new(OUTCOMES),
+        tally = tally.new(OUTCOMES, out, project, not args.all and #args.names == 1),
         told = nil, -- the error that was shown last
     }
     return finish(run, back_up(run))

@@ -70,31 +70,17 @@ end
 
 -- ---- one secret -----------------------------------------------------------------
 
-local function report(run, name, outcome, facts)
-    run.tally:add(outcome)
-    run.out:progress(run.tally.ended, run.total, run.tally.counts.failed)
-    facts.type, facts.project, facts.name, facts.outcome = "secret", run.project, name, outcome
-    run.out:object(facts)
-end
-
-local function fail(run, name, err, facts)
-    run.tally.failures[run.out:exit_of(err, not run.args.all)] = true
-    run.out:item_problem(name, err)
-    facts.kind, facts.code, facts.message = err.kind, err.code, err.message
-    report(run, name, "failed", facts)
-end
-
 local function send(run, name, blob, facts)
     if run.args.dry_run then
         run.out:print(("would restore %s from %s"):format(name, facts.file))
-        return report(run, name, "would_restore", facts)
+        return run.tally:add(name, "would_restore", facts)
     end
     local secret, err = run.client:restore(run.project, blob, { deadline = run.out:left() })
     if secret then
         if not run.args.all then run.out:report("restored " .. tostring(secret.name)) end
-        report(run, secret.name or name, "restored", facts)
+        run.tally:add(secret.name or name, "restored", facts)
     elseif err.kind ~= "cancelled" then
-        fail(run, name, err, facts)
+        run.tally:fail(name, err, facts)
     end
 end
 
@@ -111,9 +97,9 @@ local function leave_alone(run, name)
         return false
     end
     if listed.state == "PENDING_DELETE" then
-        fail(run, name, errors.new("state", PENDING), {})
+        run.tally:fail(name, errors.new("state", PENDING), {})
     else
-        report(run, name, "exists", { message = "a secret of this name is still there" })
+        run.tally:add(name, "exists", { message = "a secret of this name is still there" })
     end
     return true
 end
@@ -123,14 +109,14 @@ local function from_store(run, name)
     local blob, saved = run.store:read(run.project, name, run.args.at)
     if not blob then
         if run.args.all and saved.kind == "not_found" then -- younger than --at
-            return report(run, name, "skipped", { message = saved.message })
+            return run.tally:add(name, "skipped", { message = saved.message })
         end
-        return fail(run, name, saved, {})
+        return run.tally:fail(name, saved, {})
     end
     local facts = { file = saved.file, sha256 = saved.sha256, bytes = saved.bytes }
     local good, err = check_whole(run, name, blob)
     if good then good, err = check_place(run, name, saved) end
-    if not good then return fail(run, name, err, facts) end
+    if not good then return run.tally:fail(name, err, facts) end
     warn_of_key(run, name, saved)
     send(run, name, blob, facts)
 end
@@ -138,7 +124,7 @@ end
 -- ---- the whole ------------------------------------------------------------------
 
 local function exit_of(run)
-    local exit = run.tally:exit(run.out)
+    local exit = run.tally:exit()
     local nothing = exit == exit_codes.OK and run.total == run.tally.counts.skipped
     return nothing and exit_codes.NOT_FOUND or exit
 end
@@ -176,7 +162,7 @@ local function new_run(args, out, client, project)
         args = args, out = out, client = client, project = project,
         endpoint = endpoint, region = region, started = core.now(),
         listed = {}, -- what the service has now, by name
-        tally = tally.new(OUTCOMES), total = 0,
+        tally = tally.new(OUTCOMES, out, project, not args.all), total = 0,
     }
 end
 
@@ -232,6 +218,7 @@ local function restore_from_store(run)
         return not run.client.closed and names[index] or nil
     end, AT_ONCE, function(name)
         from_store(run, name)
+        run.out:progress(run.tally.ended, run.total, run.tally.counts.failed)
     end)
     return finish(run)
 end
