@@ -163,11 +163,17 @@ function check(what, given, schema)
     return result
 end
 
-local function fill_in(result, schema, getenv)
+local function fill_in(result, schema)
     for key, rule in pairs(schema) do
-        if result[key] == nil then
-            result[key] = rule.env and M.variable(rule.env, getenv) or rule[2]
-        end
+        if result[key] == nil then result[key] = rule[2] end
+    end
+    return result
+end
+
+local function environment(schema, getenv)
+    local result = {}
+    for key, rule in pairs(schema) do
+        if rule.env then result[key] = M.variable(rule.env, getenv) end
     end
     return result
 end
@@ -181,14 +187,10 @@ end
 --- Checks a client's config and fills in environment and defaults.
 -- Returns a new table, or nil and an error of kind "config" that names the key.
 function M.client(given, getenv)
-    local result, err = check("config", given, CLIENT)
+    local result, err = check("config", with(environment(CLIENT, getenv), given), CLIENT)
     if not result then return nil, err end
-    fill_in(result, CLIENT, getenv)
+    fill_in(result, CLIENT)
     if result.retry ~= false then result.retry = fill_in(result.retry or {}, RETRY) end
-    if result.region then -- may come from the environment
-        local good, problem = region_id(result.region)
-        if not good then return refuse("config", "region", problem) end
-    end
     return result
 end
 
