@@ -235,9 +235,4 @@ M.batch_all = batch_checker(BATCH_ALL)
 --- Checks any other table against a schema of the form above; `what` names it.
 M.table = check
 
---- Checks a provider's own table against a schema of the form above.
-function M.provider(name, given, schema)
-    return check("credentials." .. name, given, schema)
-end
-
 return M

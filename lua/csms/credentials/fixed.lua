@@ -44,7 +44,7 @@ function M.static(keys)
     if type(keys) ~= "table" then
         error("bad argument #1: keys (table) expected, got " .. type(keys), 2)
     end
-    local given, err = config.provider("static", keys, STATIC)
+    local given, err = config.table("credentials.static", keys, STATIC)
     if not given then return nil, err end
     for _, key in ipairs { "ak", "sk" } do
         if not given[key] then

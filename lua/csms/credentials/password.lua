@@ -87,7 +87,7 @@ function M.new(login, getenv)
     if type(login) ~= "table" then
         error("bad argument #1: login (table) expected, got " .. type(login), 2)
     end
-    local given, err = config.provider("password", login, SCHEMA)
+    local given, err = config.table("credentials.password", login, SCHEMA)
     if not given then return nil, err end
     for _, key in ipairs { "domain", "user", "password" } do
         if not given[key] then
