@@ -61,7 +61,7 @@ end
 --- Makes an empty folder a store: its id, or nil and the error.
 function M.create(dir)
     local id = core.random_hex(16)
-    local temporary = paths.temporary ""
+    local temporary = paths.temporary()
     local good, err = dir:create(temporary, TEXT:format(id))
     if not good then return nil, err end
     good, err = dir:sync { temporary }

@@ -47,9 +47,14 @@ function M.folder(project, name)
     return table.concat({ M.BLOBS, project, M.folder_of_name(name) }, "/")
 end
 
---- A new name for a temporary file in a folder; "" is the store's own.
+--- What is called `name` in a folder; nil is the store's own.
+function M.within(folder, name)
+    return folder and folder .. "/" .. name or name
+end
+
+--- A new name for a temporary file in a folder, as above.
 function M.temporary(folder)
-    return (folder == "" and "" or folder .. "/") .. ".tmp-" .. core.random_hex(8)
+    return M.within(folder, ".tmp-" .. core.random_hex(8))
 end
 
 function M.is_temporary(file)

@@ -27,15 +27,15 @@ function M.close_run(dir, file, ended)
     return dir:sync { paths.RUNS }
 end
 
---- Removes what a killed writer has left half-written in a folder, "" being the store's
+--- Removes what a killed writer has left half-written in a folder, nil being the store's
 --- own: the entries that were there, or nil and the error. For who holds the lock.
 function M.remove_temporaries(dir, folder)
-    local entries, err = dir:entries_if_any(folder ~= "" and folder or nil)
+    local entries, err = dir:entries_if_any(folder)
     if not entries then return nil, err end
     for _, entry in ipairs(entries) do
         if paths.is_temporary(entry.name) and entry.type ~= "directory" then
             local good
-            good, err = dir:remove((folder == "" and "" or folder .. "/") .. entry.name)
+            good, err = dir:remove(paths.within(folder, entry.name))
             if not good then return nil, err end
         end
     end
@@ -100,7 +100,7 @@ end
 --- Closes the runs that killed writers left, as interrupted, and removes their
 --- temporary files: true, or nil and the error. For who holds the lock.
 function M.run(dir, id)
-    local good, err = M.remove_temporaries(dir, "")
+    local good, err = M.remove_temporaries(dir)
     if not good then return nil, err end
     local found
     found, err = runs.list(dir)

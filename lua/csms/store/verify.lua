@@ -95,7 +95,7 @@ local function each_entry(dir, folder, fn)
     local entries, err = dir:entries_if_any(folder)
     if not entries then return nil, err end
     for _, entry in ipairs(entries) do
-        fn(folder and folder .. "/" .. entry.name or entry.name, entry)
+        fn(paths.within(folder, entry.name), entry)
     end
     return true
 end
