@@ -66,10 +66,10 @@ function M.each(dir, fn)
     return true
 end
 
--- Fills `files` with what the record names as saved: file -> line.
-local function add_saved(files, result)
+--- Fills `files` with what the record names as saved, or removed: file -> line.
+function M.add_files(files, result, outcome)
     for _, line in ipairs(result.lines) do
-        if line.outcome == "saved" then files[line.file] = line end
+        if line.outcome == outcome and line.file then files[line.file] = line end
     end
 end
 
@@ -78,7 +78,7 @@ end
 function M.saved(dir)
     local files, unread = {}, nil
     local good, err = M.each(dir, function(result, run)
-        add_saved(files, result)
+        M.add_files(files, result, "saved")
         unread = not run.closed and result.unread
         return unread
     end)
@@ -97,7 +97,7 @@ function M.of_blob(dir, file, stamp, cache)
     M.each(dir, function(result, run)
         if run.stamp > stamp then return false end -- it began later
         local files = {}
-        add_saved(files, result)
+        M.add_files(files, result, "saved")
         if not files[file] then return false end
         found = { run = run, header = result.header or {}, files = files }
         return true

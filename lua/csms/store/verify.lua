@@ -16,12 +16,6 @@ end
 
 -- ---- runs -------------------------------------------------------------------
 
-local function add_removed(found, result)
-    for _, line in ipairs(result.lines) do
-        if line.outcome == "removed" and line.file then found.removed[line.file] = true end
-    end
-end
-
 local function check_run(found, run, result)
     if result.problem then add(found.problems, run.file, result.problem) end
     if result.header and found.id and result.header.store ~= found.id then
@@ -30,10 +24,8 @@ local function check_run(found, run, result)
     if not run.closed then
         add(found.interrupted, run.file, "an unfinished run; the next backup closes it")
     end
-    for _, line in ipairs(result.lines) do
-        if line.outcome == "saved" then found.saved[line.file] = line end
-    end
-    add_removed(found, result)
+    runs.add_files(found.saved, result, "saved")
+    runs.add_files(found.removed, result, "removed")
 end
 
 local function check_runs(dir, found)
@@ -151,7 +143,9 @@ end
 local function check_missing(dir, found)
     if #missing(found) > 0 then
         -- A prune may have recorded and removed them meanwhile.
-        local good, err = runs.each(dir, function(result) add_removed(found, result) end)
+        local good, err = runs.each(dir, function(result)
+            runs.add_files(found.removed, result, "removed")
+        end)
         if not good then return nil, err end
     end
     for _, file in ipairs(missing(found)) do
