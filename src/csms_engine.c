@@ -582,6 +582,9 @@ int csms_engine_join(struct csms_channel *channel, struct csms_err *err)
 {
     int result = 0;
 
+    /* No lock: it changes in a fork's child only, which has one thread. */
+    if (channel->generation == engine.generation)
+        return 0;
     csms_engine_lock();
     result = make_multi(err);
     if (result == 0) {
@@ -590,12 +593,6 @@ int csms_engine_join(struct csms_channel *channel, struct csms_err *err)
     }
     csms_engine_unlock();
     return result;
-}
-
-bool csms_engine_has(const struct csms_channel *channel)
-{
-    /* No lock: it changes in a fork's child only, which has one thread. */
-    return channel->generation == engine.generation;
 }
 
 static bool remove_channel(struct csms_channel *channel)

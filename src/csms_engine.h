@@ -34,15 +34,13 @@ void csms_engine_unlock(void);
 /* Once a process; -1 with `err` where libcurl cannot start. */
 int csms_engine_init_process(struct csms_err *err);
 
-/* Makes the engine where there is none; again after a fork. */
+/* Joins the engine, which is made where there is none, unless the channel has
+ * joined before; a fork's child joins again. */
 int csms_engine_join(struct csms_channel *channel, struct csms_err *err);
 
 /* Ends the channel's use of the thread; the last channel to leave closes the
  * connections. */
 void csms_engine_leave(struct csms_channel *channel);
-
-/* Whether the channel joined the engine that there is now. */
-bool csms_engine_has(const struct csms_channel *channel);
 
 /* Hands over a transfer, with the references for it already taken. */
 void csms_engine_submit(struct csms_transfer *transfer);

@@ -64,7 +64,7 @@ struct csms_transfer *csms_http_submit(struct csms_channel *channel,
 {
     struct csms_transfer *transfer = NULL;
 
-    if (!csms_engine_has(channel) && csms_engine_join(channel, err))
+    if (csms_engine_join(channel, err))
         return NULL;
     transfer = csms_transfer_new(origin, request, cred, err);
     if (!transfer)
@@ -84,7 +84,7 @@ void csms_http_step(double timeout)
 
 int csms_http_start(struct csms_channel *channel, struct csms_err *err)
 {
-    if (!csms_engine_has(channel) && csms_engine_join(channel, err))
+    if (csms_engine_join(channel, err))
         return -1;
     return csms_thread_start(channel, err);
 }
