@@ -3,10 +3,7 @@
 local files = require "spec.support.files"
 
 local function output(command)
-    local pipe = assert(io.popen(command .. " 2>&1"))
-    local text = pipe:read("*a")
-    pipe:close()
-    return text
+    return files.output_of(command .. " 2>&1")
 end
 
 local function module_path()

@@ -22,15 +22,12 @@ end)
 -- Runs a spec of one test, which has `SECRET`, as spec/run runs all of them.
 local function run(body, secret)
     local path = folder .. "/leaking_spec.lua"
-    local file = assert(io.open(path, "wb"))
-    file:write(("local SECRET = %q\nit('passes', function()\n%s\nend)\n"):format(secret, body))
-    file:close()
+    files.write(path,
+        ("local SECRET = %q\nit('passes', function()\n%s\nend)\n"):format(secret, body))
     local build = package.cpath:match("([^;?]+)/5%.%d/%?%.so")
     local lua = _VERSION:match("[%d.]+")
-    local pipe = assert(io.popen(("spec/run %s %s %s 2>&1; echo \"status $?\"")
-        :format(build, lua, path)))
-    local output = pipe:read("*a")
-    pipe:close()
+    local output = files.output_of(("spec/run %s %s %s 2>&1; echo \"status $?\"")
+        :format(build, lua, path))
     local status = tonumber(output:match("status (%d+)%s*$"))
     return status, output
 end

@@ -6,10 +6,7 @@ local files = require "spec.support.files"
 local interpreter = os.getenv "CSMS_SPEC_LUA" or "lua5.4"
 
 local function run(command)
-    local pipe = assert(io.popen(command .. " 2>&1"))
-    local output = pipe:read("*a")
-    pipe:close()
-    return output
+    return files.output_of(command .. " 2>&1")
 end
 
 describe("a program that exports an OpenSSL of its own", function()

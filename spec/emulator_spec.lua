@@ -7,34 +7,13 @@ local pkey = require "openssl.pkey"
 
 local crypto = require "spec.emulator.crypto"
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 local jwe = require "spec.emulator.jwe"
 local signature = require "spec.emulator.signature"
 
 local SCRIPT = "spec/emulator/emulator"
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read("*a")
-    file:close()
-    return text
-end
-
-local function write(path, text)
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
-end
-
-local function output_of(command)
-    local pipe = assert(io.popen(command))
-    local text = pipe:read("*a")
-    pipe:close()
-    return text
-end
-
-local function quote(text)
-    return "'" .. text:gsub("'", "'\\''") .. "'"
-end
+local output_of, quote, read, write = files.output_of, files.quote, files.read, files.write
 
 local function now(offset)
     return os.date("!%Y%m%dT%H%M%SZ", os.time() + (offset or 0))

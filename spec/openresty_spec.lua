@@ -129,7 +129,7 @@ local function many(path, count, parallel, started)
     local url = ("%s%s?n=[1-%d]"):format(server.url, path, count)
     local pipe = assert(io.popen(("curl -sS -Z --parallel-immediate --parallel-max %d "
         .. "--max-time 60 -H 'Connection: close' -w ' %%{http_code}\\n' %s 2>/dev/null")
-        :format(parallel, nginx.quote(url))))
+        :format(parallel, files.quote(url))))
     if started then started() end
     local answers = {}
     for line in pipe:lines() do
@@ -218,7 +218,7 @@ describe("phases of nginx", function()
                 location / { return 200 "tls"; }
             }
         ]]):gsub("DIR", emu.dir) }
-        local text = nginx.output_of("curl -sk https://127.0.0.1:" .. server.ports[2])
+        local text = files.output_of("curl -sk https://127.0.0.1:" .. server.ports[2])
         assert.equal("tls", text)
         assert.matches("^ok %d+$", get "/note?key=certificate")
         assert_quiet()
@@ -877,11 +877,11 @@ describe("where nginx has little to offer", function()
     end)
 
     it("the wake-up socket's folder is gone as soon as it is connected", function()
-        local dir = nginx.output_of("mktemp -d"):gsub("%s+$", "")
+        local dir = files.temporary()
         start { main = "env TMPDIR;", environment = { TMPDIR = dir } }
         assert.equal(20, served("/backup", 20, 5))
         server:signal("KILL", server:workers()[1])
-        assert.equal("", nginx.output_of("ls " .. dir))
+        assert.equal("", files.output_of("ls " .. dir))
         os.remove(dir)
     end)
 end)

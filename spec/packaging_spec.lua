@@ -8,10 +8,7 @@ local quote = files.quote
 local abi = _VERSION:match("%d%.%d")
 
 local function run(command)
-    local pipe = assert(io.popen(command .. " 2>&1; echo \"exit $?\""))
-    local output = pipe:read("*a")
-    pipe:close()
-    return output
+    return files.output_of(command .. " 2>&1; echo \"exit $?\"")
 end
 
 -- A folder with a space in its path, as a person's may have.

@@ -28,10 +28,7 @@ describe("the README", function()
     local function run(number, more)
         local command = ("%s %s spec/support/run_example.lua %d 2>&1; echo \"exit $?\"")
             :format(environment(more), interpreter, number)
-        local pipe = assert(io.popen(command))
-        local output = pipe:read("*a")
-        pipe:close()
-        return output
+        return files.output_of(command)
     end
 
     -- What the restore example is about: a blob whose secret is gone.
@@ -67,11 +64,8 @@ describe("the README", function()
         for word in command:gsub("%s*> %S+$", ""):gsub("^csms ", ""):gmatch "%S+" do
             words[#words + 1] = word
         end
-        local pipe = assert(io.popen(cli.command(words, service.env) .. " 2>&1 >" .. target
-            .. "; echo \"exit $?\""))
-        local output = pipe:read("*a")
-        pipe:close()
-        return output
+        return files.output_of(cli.command(words, service.env) .. " 2>&1 >" .. target
+            .. "; echo \"exit $?\"")
     end
 
     it("shows commands that work, one after the other", function()

@@ -12,11 +12,9 @@ local function run(text, luas, environment, more)
     local path = folder .. "/one_spec.lua"
     files.write(path, text)
     local build = package.cpath:match("([^;?]+)/5%.%d/%?%.so")
-    local pipe = assert(io.popen(("env %s spec/run %s %s %s %s 2>&1; echo \"exit $?\"")
+    local output = files.output_of(("env %s spec/run %s %s %s %s 2>&1; echo \"exit $?\"")
         :format(environment or "", files.quote(build), files.quote(luas), files.quote(path),
-        more and files.quote(more) or "")))
-    local output = pipe:read("*a")
-    pipe:close()
+        more and files.quote(more) or ""))
     return tonumber(output:match("exit (%d+)\n$")), output
 end
 

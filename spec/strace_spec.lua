@@ -154,9 +154,7 @@ local function trace(words)
         .. cli.quote(log)
     command[#command + 1] = "/usr/bin/lua5.4"
     for _, word in ipairs(words) do command[#command + 1] = cli.quote(word) end
-    local pipe = assert(io.popen(table.concat(command, " ") .. " 2>&1; echo \"exit $?\""))
-    local output = pipe:read("*a")
-    pipe:close()
+    local output = files.output_of(table.concat(command, " ") .. " 2>&1; echo \"exit $?\"")
     assert.matches("exit 0%s*$", output)
 
     local text, complaints, known = files.read(log), {}, known_files()

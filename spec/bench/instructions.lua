@@ -4,7 +4,7 @@
 -- N and 2 N calls leaves out the program's start.
 
 local cjson = require "cjson"
-local nginx = require "spec.support.nginx"
+local files = require "spec.support.files"
 local server_of = require "spec.bench.server"
 
 local M = {}
@@ -15,7 +15,7 @@ local CALLS = 256
 --- The most that a figure may be above the one that is kept.
 M.TOLERANCE = 0.05
 
-local output_of, quote = nginx.output_of, nginx.quote
+local output_of, quote = files.output_of, files.quote
 
 local WORK = {
     { name = "single call", command = "single %d" },

@@ -3,6 +3,7 @@
 -- beside what it is compared with (spec.bench.measure); ratios are the result, absolute times are
 -- the machine's. Needs what `make bench` installs and builds; BUILD names the folder of the build.
 
+local files = require "spec.support.files"
 local instructions = require "spec.bench.instructions"
 local measure = require "spec.bench.measure"
 local nginx = require "spec.support.nginx"
@@ -15,7 +16,7 @@ local BATCH, CALLS, COLD = 5000, quick and 1000 or 3000, quick and 10 or 30
 local build = os.getenv "BUILD" or ".build"
 local programs = build .. "/bench"
 local in_rounds, ratio, typical = measure.in_rounds, measure.ratio, measure.typical
-local output_of, quote = nginx.output_of, nginx.quote
+local output_of, quote = files.output_of, files.quote
 local server
 
 local function run(command)

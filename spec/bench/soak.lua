@@ -100,7 +100,7 @@ local HTTP = [[
 -- wrk counts by time: short runs until the tenth is reached.
 local function drive(url, calls)
     while calls > 0 do
-        local text = nginx.output_of("wrk -t1 -c64 -d5s " .. url)
+        local text = files.output_of("wrk -t1 -c64 -d5s " .. url)
         assert(not text:find "Non%-2xx", text)
         local done = tonumber(text:match "(%d+) requests in")
         assert(done > 0, text)

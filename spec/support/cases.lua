@@ -4,7 +4,7 @@ local canaries = require "spec.support.canaries"
 local csms = require "csms"
 local files = require "spec.support.files"
 
-local quote = files.quote
+local output_of, quote = files.output_of, files.quote
 
 local M = {}
 
@@ -82,13 +82,6 @@ local VARIABLES = {
 -- No source of credentials but those that a case names: no home, and a metadata
 -- service that refuses connections instead of the real one's address.
 local DEFAULTS = { HOME = "/nonexistent", CSMS_METADATA_ENDPOINT = "http://127.0.0.1:1" }
-
-local function output_of(command)
-    local pipe = assert(io.popen(command))
-    local text = pipe:read("*a")
-    pipe:close()
-    return text
-end
 
 local function interpreter()
     return os.getenv "CSMS_SPEC_LUA" or (output_of("readlink /proc/$PPID/exe"):gsub("%s+$", ""))
@@ -178,10 +171,7 @@ Server.__index = Server
 
 --- What the server noted so far.
 function Server:log()
-    local file = assert(io.open(self.log_path, "rb"))
-    local text = file:read("*a")
-    file:close()
-    return text
+    return files.read(self.log_path)
 end
 
 function Server:stop()

@@ -11,6 +11,10 @@ local cjson = require "cjson"
 local http = require "socket.http"
 local ltn12 = require "ltn12"
 
+local files = require "spec.support.files"
+
+local quote, read = files.quote, files.read
+
 local ROOT = debug.getinfo(1, "S").source:match("^@(.*)spec/support/emulator%.lua$") or ""
 local SCRIPT = ROOT .. "spec/emulator/emulator"
 
@@ -37,28 +41,15 @@ local instance = {}
 instance.__index = instance
 instance.__name = "emulator"
 
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read("*a")
-    file:close()
-    return text
-end
-
 local function own_pid()
     return assert(read("/proc/self/stat"):match("^(%d+)"))
-end
-
-local function quote(text)
-    return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
 
 -- Answers what the script wrote; raises with it where the script failed.
 local function script(...)
     local words = { quote(SCRIPT) }
     for i = 1, select("#", ...) do words[#words + 1] = quote((select(i, ...))) end
-    local pipe = assert(io.popen(table.concat(words, " ") .. " 2>&1; echo $?"))
-    local output = pipe:read("*a")
-    pipe:close()
+    local output = files.output_of(table.concat(words, " ") .. " 2>&1; echo $?")
     local text, code = output:match("^(.-)%s*(%d+)%s*$")
     if code ~= "0" then error("emulator " .. (...) .. " failed: " .. text, 3) end
     return text

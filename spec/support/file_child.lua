@@ -1,5 +1,7 @@
 -- Lua programs in processes of their own, for specs of files, locks and signals.
 
+local files = require "spec.support.files"
+
 local M = {}
 
 local running = {} -- child -> true
@@ -9,10 +11,7 @@ Child.__index = Child
 
 --- What a shell line prints, without the line's end.
 function M.shell(line)
-    local pipe = assert(io.popen(line .. " 2>&1"))
-    local text = pipe:read("*a")
-    pipe:close()
-    return (text:gsub("%s+$", ""))
+    return (files.output_of(line .. " 2>&1"):gsub("%s+$", ""))
 end
 
 -- A child may run in another folder.

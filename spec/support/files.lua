@@ -7,6 +7,14 @@ function M.quote(text)
     return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
 end
 
+--- What a shell line prints.
+function M.output_of(line)
+    local pipe = assert(io.popen(line))
+    local text = pipe:read("*a")
+    pipe:close()
+    return text
+end
+
 --- The whole content of a file; raises where it cannot be read.
 function M.read(path)
     local file = assert(io.open(path, "rb"))
@@ -35,10 +43,7 @@ end
 
 --- A new, empty folder; the caller removes it.
 function M.temporary()
-    local pipe = assert(io.popen("mktemp -d"))
-    local folder = pipe:read("*l")
-    pipe:close()
-    return folder
+    return M.output_of("mktemp -d"):match("^[^\n]+")
 end
 
 function M.remove(folder)

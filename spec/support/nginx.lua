@@ -19,7 +19,7 @@ local ROOT = debug.getinfo(1, "S").source:match("^@(.*)spec/support/nginx%.lua$"
 local MODULES = "/usr/lib/nginx/modules"
 local LOWEST, HIGHEST = 32001, 32767 -- above the emulators', below outgoing connections
 
-local quote = files.quote
+local output_of, quote = files.output_of, files.quote
 
 local M = {}
 
@@ -49,15 +49,6 @@ http {
 ]]
 
 -- ---- helpers ----------------------------------------------------------------
-
-local function output_of(command)
-    local pipe = assert(io.popen(command))
-    local text = pipe:read("*a")
-    pipe:close()
-    return text
-end
-
-M.output_of, M.quote = output_of, quote
 
 -- Workers of root's nginx must read what is root's: an emulator's folder, a checkout.
 local function is_root()
@@ -173,7 +164,7 @@ local function launch(options)
     local server = setmetatable({ ports = { free_port(), free_port(), free_port() } }, Server)
     server.port = server.ports[1]
     server.url = "http://127.0.0.1:" .. server.port
-    server.dir = (output_of("mktemp -d"):gsub("%s+$", ""))
+    server.dir = files.temporary()
     write_configuration(server, options)
     server.pipe = assert(io.popen(command(server, options.environment), "r"))
     server.pid = assert(tonumber(server.pipe:read "*l")) -- of the master
@@ -247,7 +238,7 @@ function Server:_gone()
     self.pipe:close() -- waits for the master's end
     self.pipe = nil
     self.log_text = canaries.watch("nginx's log", self:log())
-    os.execute("rm -rf " .. quote(self.dir))
+    files.remove(self.dir)
 end
 
 local function stop(name)
@@ -353,7 +344,5 @@ end
 function M.links(pid)
     return output_of(("ls -l /proc/%d/fd 2>/dev/null"):format(pid))
 end
-
-M.read_file = files.read
 
 return M

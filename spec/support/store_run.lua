@@ -24,9 +24,7 @@ end
 
 --- Runs a shell line: its output, and its exit code.
 function M.shell(line)
-    local pipe = assert(io.popen("exec 2>&1; " .. line .. "; echo :$?"))
-    local text = pipe:read("*a")
-    pipe:close()
+    local text = files.output_of("exec 2>&1; " .. line .. "; echo :$?")
     local output, code = text:match("^(.*):(%d+)\n$")
     return output, tonumber(code)
 end

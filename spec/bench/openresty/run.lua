@@ -26,7 +26,7 @@ local function start(name, configuration, values)
     local text = read("spec/bench/openresty/" .. configuration):gsub("@([A-Z]+)@", values)
     local path = dir .. "/" .. name
     files.write(path .. ".conf", text)
-    local root = nginx.output_of("id -u"):find "^0%s" and "user root;" or ""
+    local root = files.output_of("id -u"):find "^0%s" and "user root;" or ""
     local pipe = io.popen(("exec setpriv --pdeathsig TERM nginx -p %s -e %s -c %s "
         .. "-g 'daemon off; %s' 2>>%s"):format(quote(dir), quote(path .. ".log"),
         quote(path .. ".conf"), root, quote(path .. ".log")))
@@ -96,7 +96,7 @@ end
 local function measure(worker, candidate, speed, concurrency)
     local pid, port = worker.pid, worker.port
     local url = ("http://127.0.0.1:%d/%s/%s"):format(port, candidate, speed)
-    nginx.output_of(("wrk -t1 -c%d -d%ds %s"):format(concurrency, WARM, url))
+    files.output_of(("wrk -t1 -c%d -d%ds %s"):format(concurrency, WARM, url))
     local main, all = cpu(pid)
     local pipe = io.popen(("wrk -t1 -c%d -d%ds --timeout 30s %s"):format(concurrency, SECONDS, url))
     local latency = probe(port, SECONDS - 0.2)

@@ -11,13 +11,14 @@
 --   scheme     "http" unless said; alpn: the server speaks TLS and that protocol
 --   later      the server says more after its answer, which the next call must not take
 
+local files = require "spec.support.files"
+
 local PATIENCE = 5
 local SHORT = 0.3
 
 local OK = "HTTP/1.1 200 OK\r\n"
 local CHUNKED = OK .. "Transfer-Encoding: chunked\r\n\r\n"
 local FILLER = ("x"):rep(1000)
-
 
 -- Reads a request, says that, and ends the connection.
 local function says(text)
@@ -43,9 +44,7 @@ end
 local function bomb(headers, command, skip_head, skip_tail)
     return function(peer)
         peer:request()
-        local pipe = assert(io.popen("head -c 16777216 /dev/zero | " .. command))
-        local body = pipe:read("*a")
-        pipe:close()
+        local body = files.output_of("head -c 16777216 /dev/zero | " .. command)
         body = body:sub(1 + (skip_head or 0), -1 - (skip_tail or 0))
         peer:send(OK .. headers .. "\r\n")
         if headers:find "chunked" then body = ("%x\r\n%s\r\n0\r\n\r\n"):format(#body, body) end
