@@ -3,6 +3,7 @@
 local cases = require "spec.support.cases"
 local csms = require "csms"
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 local errors = require "csms.errors"
 local fixed = require "csms.credentials.fixed"
 local metadata = require "csms.credentials.metadata"
@@ -216,14 +217,13 @@ describe("the default chain", function()
 
     setup(function()
         emu = emulator.start { secrets = 3 }
-        folder = os.tmpname()
-        os.remove(folder)
-        assert(os.execute("mkdir -p '" .. folder .. "/.huaweicloud'"))
+        folder = files.temporary()
+        assert(os.execute("mkdir '" .. folder .. "/.huaweicloud'"))
     end)
 
     teardown(function()
         emu:stop()
-        os.execute("rm -rf '" .. folder .. "'")
+        files.remove(folder)
     end)
 
     before_each(function()
@@ -232,9 +232,7 @@ describe("the default chain", function()
     end)
 
     local function write_profile(text)
-        local file = assert(io.open(folder .. "/.huaweicloud/credentials", "wb"))
-        file:write(text)
-        file:close()
+        files.write(folder .. "/.huaweicloud/credentials", text)
     end
 
     -- Every source has something; `changes` take some away.

@@ -228,12 +228,12 @@ describe("csms backup --stdout and inspect", function()
     end)
 
     it("keeps control characters of a file's name off the terminal", function()
-        local folder = cli.folder()
+        local folder = files.temporary()
         local file = folder .. "/a\27[2J"
         os.execute(cli.command({ "backup", "secret-0003", "--stdout" }, emu.env)
             .. " >" .. cli.quote(file))
         local result = assert_exit(0, csms { "inspect", file })
-        cli.remove(folder)
+        files.remove(folder)
         assert.matches("/a?[2J:\n", result.out, 1, true)
     end)
 
@@ -287,7 +287,7 @@ describe("an exit code", function()
     end
 
     it("is 1 for a mistake in csms, which is one line and what to do with it", function()
-        local folder = cli.folder()
+        local folder = files.temporary()
         for code, message in pairs {
             ["error {}"] = "table: [^\n]*",
             ["local x = [[x]] while true do x = x .. x end"] = "not enough memory",
@@ -301,7 +301,7 @@ describe("an exit code", function()
                 .. "\ncsms: [^\n]* report this[^\n]*\n1\n$", pipe:read "*a")
             pipe:close()
         end
-        cli.remove(folder)
+        files.remove(folder)
     end)
 
     it("is 1 where stdout cannot be written to", function()
@@ -318,7 +318,7 @@ describe("an exit code", function()
     end)
 
     it("is 141 where the reader of stdout has gone, without a word", function()
-        local folder = cli.folder()
+        local folder = files.temporary()
         local status, err = folder .. "/status", folder .. "/err"
         for _, args in ipairs { { "list", "--json" }, { "list" }, { "--help" },
             { "backup", "secret-0001", "--stdout" } } do
@@ -334,7 +334,7 @@ describe("an exit code", function()
                 assert.equal("", files.read(err))
             end
         end
-        cli.remove(folder)
+        files.remove(folder)
     end)
 
     it("is 4 for a secret that is not there", function()

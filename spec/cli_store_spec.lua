@@ -17,9 +17,9 @@ setup(function() emu = emulator.start { secrets = SECRETS } end)
 teardown(function() emu:stop() end)
 before_each(function()
     emu:reset()
-    store = cli.folder()
+    store = files.temporary()
 end)
-after_each(function() cli.remove(store) end)
+after_each(function() files.remove(store) end)
 
 local function start(args, env)
     local variables = {}
@@ -352,7 +352,7 @@ describe("csms, where the store fails,", function()
     end)
 
     it("is 7 for a store of another format, and for a folder of something else", function()
-        local strange = cli.folder()
+        local strange = files.temporary()
         files.write(strange .. "/csms-store.json", '{"format": 2, "id": "00"}\n')
         for _, args in ipairs { { "backup", seeded(1), "-o", strange }, { "verify", strange },
             { "status", strange }, { "runs", strange }, { "prune", strange, "--keep-last", "1" },
@@ -362,7 +362,7 @@ describe("csms, where the store fails,", function()
         os.remove(strange .. "/csms-store.json")
         files.write(strange .. "/else", "")
         csms(7, { "backup", seeded(1), "-o", strange })
-        cli.remove(strange)
+        files.remove(strange)
     end)
 
     it("is 7 for a folder that is not there, where one is only read", function()

@@ -6,6 +6,7 @@ if rawget(_G, "jit") then return end
 local canaries = require "spec.support.canaries"
 local cli = require "spec.support.cli"
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 
 local SECRETS = 40
 
@@ -15,9 +16,9 @@ setup(function() emu = emulator.start { secrets = SECRETS } end)
 teardown(function() emu:stop() end)
 before_each(function()
     emu:reset()
-    folder = cli.folder()
+    folder = files.temporary()
 end)
-after_each(function() cli.remove(folder) end)
+after_each(function() files.remove(folder) end)
 
 local Terminal = {}
 Terminal.__index = Terminal

@@ -11,14 +11,14 @@ local unpack = unpack or table.unpack
 local folder, root, dir
 
 before_each(function()
-    folder = shell "mktemp -d"
+    folder = files.temporary()
     root = folder .. "/store"
     dir = assert(core.directory(root, true))
 end)
 after_each(function()
     child.end_all()
     dir:close()
-    shell("chmod -R u+rwX '" .. folder .. "'; rm -rf '" .. folder .. "'")
+    files.remove(folder)
 end)
 
 -- What every error of this module is; `path` is relative to the root.

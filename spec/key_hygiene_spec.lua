@@ -23,22 +23,19 @@ end
 
 setup(function()
     emu = emulator.start { secrets = 30 }
-    folder = os.tmpname()
-    os.remove(folder)
-    shell("mkdir -p -m 700 '%s/.huaweicloud'", folder)
+    folder = files.temporary()
+    shell("mkdir -m 700 '%s/.huaweicloud'", folder)
 end)
 
 teardown(function()
     emu:stop()
-    shell("rm -rf '%s'", folder)
+    files.remove(folder)
 end)
 
 before_each(function() emu:reset() end)
 
 local function write(name, text)
-    local file = assert(io.open(folder .. "/" .. name, "wb"))
-    file:write(text)
-    file:close()
+    files.write(folder .. "/" .. name, text)
     return folder .. "/" .. name
 end
 

@@ -20,20 +20,16 @@ local function shell(command, ...)
 end
 
 setup(function()
-    folder = os.tmpname()
-    os.remove(folder)
-    shell("mkdir -m 700 '%s'", folder)
+    folder = files.temporary()
 end)
 
-teardown(function() shell("rm -rf '%s'", folder) end)
+teardown(function() files.remove(folder) end)
 
 -- Its permissions are the process's umask's, unless said.
 local function write(text, name, mode)
     local path = folder .. "/" .. (name or "credentials")
     os.remove(path) -- it may be read-only
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
+    files.write(path, text)
     if mode then shell("chmod %s '%s'", mode, path) end
     return path
 end

@@ -1,17 +1,18 @@
 -- Each file-system call of a store goes wrong once, in turn.
 
 local emulator = require "spec.support.emulator"
+local files = require "spec.support.files"
 local store_run = require "spec.support.store_run"
 
 local scratch, library, base
 
 setup(function()
-    scratch = store_run.scratch_in_memory()
+    scratch = files.temporary(true)
     library = store_run.build_library(scratch)
     base = scratch .. "/base"
     store_run.make_base(base, library)
 end)
-teardown(function() store_run.shell("rm -rf '" .. scratch .. "'") end)
+teardown(function() files.remove(scratch) end)
 
 it("the store to begin with has what a killed run leaves", function()
     local found = store_run.assert_undamaged(base)
@@ -26,7 +27,7 @@ local function for_each_call(work, from, ways)
     local log = scratch .. "/log"
     local output, code = store_run.shell(("env LD_PRELOAD=%s FAIL_UNDER=%s FAIL_LOG=%s %s")
         :format(library, folder, log, command))
-    store_run.shell("rm -rf '" .. folder .. "'")
+    files.remove(folder)
     assert.matches("^%d+ calls, %d+ faults\n$", output)
     assert.equal(0, code)
     if store_run.long then print(work, ways, output) end
@@ -74,7 +75,7 @@ describe("csms", function()
 
     local function fresh_store(number)
         local folder = ("%s/csms-%d"):format(scratch, number)
-        store_run.shell("rm -rf '" .. folder .. "'")
+        files.remove(folder)
         store_run.write_tree(folder, tree)
         return folder
     end

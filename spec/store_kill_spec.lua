@@ -18,17 +18,17 @@ describe("killed between any two changes, a store is whole:", function()
     local tree, before = {}, {}
 
     setup(function()
-        scratch = store_run.scratch_in_memory()
+        scratch = files.temporary(true)
         library = store_run.build_library(scratch)
         base = scratch .. "/base"
         store_run.make_base(base, library)
         tree, before = store_run.read_tree(base), store_run.blobs(base)
     end)
-    teardown(function() store_run.shell("rm -rf '" .. scratch .. "'") end)
+    teardown(function() files.remove(scratch) end)
 
     local function fresh_store()
         local folder = scratch .. "/store"
-        store_run.shell("rm -rf '" .. folder .. "'")
+        files.remove(folder)
         store_run.write_tree(folder, tree)
         return folder
     end
@@ -166,7 +166,7 @@ end
 local function kill_many(count, kill)
     local none, some, all = 0, 0, 0
     for number = 1, count do
-        if number % KILLS_OF_A_STORE == 1 then store_run.shell("rm -rf '" .. store .. "'") end
+        if number % KILLS_OF_A_STORE == 1 then files.remove(store) end
         local before = store_run.blobs(store)
         local good, reported = pcall(assert_whole, kill(), before)
         if not good then
@@ -195,14 +195,14 @@ describe("a backup that is killed loses nothing and can be run again", function(
     setup(function()
         math.randomseed(seed)
         emu = emulator.start { secrets = SECRETS }
-        scratch = store_run.scratch()
+        scratch = files.temporary()
         library = store_run.build_library(scratch)
         store = scratch .. "/store"
         command = store_run.csms(emu, "backup --all --rate 0 --json -o " .. store)
     end)
     teardown(function()
         emu:stop()
-        store_run.shell("rm -rf '" .. scratch .. "'")
+        files.remove(scratch)
     end)
 
     local some = 0

@@ -29,18 +29,6 @@ function M.wait_for(what, fn)
     end
 end
 
---- A new folder; the caller removes it with remove().
-function M.folder()
-    local path = os.tmpname()
-    os.remove(path)
-    assert(os.execute("mkdir " .. M.quote(path)))
-    return path
-end
-
-function M.remove(path)
-    os.execute("chmod -R u+rwX " .. M.quote(path) .. " 2>/dev/null; rm -rf " .. M.quote(path))
-end
-
 --- The shell command of `csms ARGS`, with the signals as any program finds them.
 -- environment: variables to set, false for one to leave out.
 function M.command(args, environment)
@@ -62,11 +50,9 @@ Process.__index = Process
 -- options: {env, stdin = text, stdout = a file instead, closed = "1" or "2"}
 function M.start(args, options)
     options = options or {}
-    local self = setmetatable({ folder = M.folder() }, Process)
+    local self = setmetatable({ folder = files.temporary() }, Process)
     for name, text in pairs { ["in"] = options.stdin or "", out = "", err = "" } do
-        local file = assert(io.open(self.folder .. "/" .. name, "wb"))
-        file:write(text)
-        file:close()
+        files.write(self.folder .. "/" .. name, text)
     end
     local command = ("exec %s <%s/in >%s 2>%s/err"):format(M.command(args, options.env),
         self.folder, options.stdout or self.folder .. "/out", self.folder)
@@ -99,7 +85,7 @@ function Process:wait()
     self.pipe:close()
     result.out = self.stdout and "" or self:out()
     result.err = self:err()
-    M.remove(self.folder)
+    files.remove(self.folder)
     canaries.watch("the output of csms " .. self.command, result.out, self.prints_blob)
     canaries.watch("the messages of csms " .. self.command, result.err)
     return result

@@ -6,20 +6,9 @@ local errors = require "csms.errors"
 local files = require "spec.support.files"
 local shell = require("spec.support.file_child").shell
 
-local M = { read = files.read, write = files.write }
-
--- In memory, where there is such a file system: thousands of small changes then
--- do not wait for a disk.
-local IN_MEMORY = shell "test -w /dev/shm && echo yes" == "yes" and "/dev/shm" or "/tmp"
-
---- A new folder. fast: in memory, where nothing is durable.
-function M.new(fast)
-    return shell(("mktemp -d '%s/csms-spec-XXXXXX'"):format(fast and IN_MEMORY or "/tmp"))
-end
-
-function M.remove(folder)
-    shell(("rm -rf '%s'"):format(folder))
-end
+local M = {
+    new = files.temporary, remove = files.remove, read = files.read, write = files.write,
+}
 
 --- A new folder, in memory; the path of a store in it, which nothing has made yet; and
 --- that store. The caller closes the store and removes the folder.

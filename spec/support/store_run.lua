@@ -48,16 +48,6 @@ function M.csms(emu, arguments)
     return table.concat(words, " ")
 end
 
---- A new folder for a spec's files.
-function M.scratch()
-    return files.temporary()
-end
-
---- One in memory, where there is such a place: for thousands of stores.
-function M.scratch_in_memory()
-    return (M.shell "mktemp -d -p /dev/shm 2>/dev/null || mktemp -d"):match "^[^\n]+"
-end
-
 --- Builds the library of spec/support/fail_nth.c in a folder: its path.
 function M.build_library(folder)
     local path = folder .. "/fail_nth.so"
