@@ -16,12 +16,10 @@ local M = {}
 
 local CLOCKS_DIFFER = 60 -- seconds
 
--- Whether the store wrote it: a run names it, or it has its digest.
+-- Whether the store wrote it: a run names it, or it has its digest. What cannot be read
+-- stays, as a stranger's file does.
 local function is_own(dir, blob, named)
-    if named[blob.file] then return true end
-    local data, err = blobs.read(dir, blob)
-    if data then return true end
-    return err.code ~= "damaged" and nil or false, err
+    return named[blob.file] ~= nil or blobs.read(dir, blob) ~= nil
 end
 
 -- What the rules keep, as keys of a table. Damaged blobs that are newer than the
@@ -51,12 +49,7 @@ local function add_removable(dir, secret, keep, named, removable)
     local kept = select_kept(found, keep, newest)
     local stay = 0
     for _, blob in ipairs(found) do
-        local own = false
-        if not kept[blob] and blob.file ~= newest.file then
-            own, err = is_own(dir, blob, named)
-            if own == nil then return nil, err end
-        end
-        if own then
+        if not kept[blob] and blob.file ~= newest.file and is_own(dir, blob, named) then
             removable[#removable + 1] = { secret = secret, file = blob.file }
         else
             stay = stay + 1
