@@ -77,7 +77,7 @@ function M.new(config, how_to_wait)
         iam, err = make_iam_origin(checked, checked.iam_endpoint)
         if not iam then return nil, err end
     end
-    local own = not checked.credentials and credentials.default() or nil
+    local provider = checked.credentials or credentials.default()
     local emit = checked.on_event or function() end
     local policy = checked.retry or configuration.default_retry()
     how_to_wait = how_to_wait or runtime
@@ -85,10 +85,8 @@ function M.new(config, how_to_wait)
         config = checked,
         origin = origin,
         iam = config.iam_endpoint and iam, -- the environment's comes after the credentials'
-        credentials = checked.credentials or own,
-        own_credentials = own,
-        auth = auth.new(checked.credentials or own,
-            context_of(checked, origin, how_to_wait, emit)),
+        credentials = provider,
+        auth = auth.new(provider, context_of(checked, origin, how_to_wait, emit)),
         budget = budget.new(policy.budget),
         limiter = limiter.new(checked.rate, policy.cap),
         runtime = how_to_wait,
@@ -126,7 +124,7 @@ function Client:close()
     for _, transfer in pairs(self.in_flight) do
         if transfer then transfer:cancel() end
     end
-    if self.own_credentials then self.own_credentials:close() end
+    if not self.config.credentials then self.credentials:close() end
 end
 
 Client.__close = Client.close
