@@ -45,12 +45,11 @@ local function ask(self, refused, ends_at)
     return credential
 end
 
--- A provider may make the same keys anew.
 local function is_bad(self, credential, now)
     for bad, ends_at in pairs(self.bad) do
         if now >= ends_at then
             self.bad[bad] = nil
-        elseif bad == credential or bad:same(credential) then
+        elseif bad:same(credential) then
             return true
         end
     end
