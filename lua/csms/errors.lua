@@ -136,11 +136,16 @@ local function plain_text(body)
     return text ~= "" and text or nil
 end
 
+-- Without keys and tokens.
+local function redact(text, credential)
+    return credential and credential:redact(text) or text
+end
+
 --- Reads an error body of any of the seven shapes: code, message, request_id
 --- and policy (the encoded authorization message), each or nil.
 -- credential: what was sent, or nil; its keys go first, before anything is cut.
 function M.read_body(body, credential)
-    if credential then body = credential:redact(body) end
+    body = redact(body, credential)
     local value = json.decode(body)
     if type(value) ~= "table" then
         return { message = plain_text(body) }
@@ -152,11 +157,6 @@ end
 
 local MAX_TEXT = 300
 local MAX_POLICY = 8192
-
--- Without keys and tokens.
-local function redact(text, credential)
-    return credential and credential:redact(text) or text
-end
 
 -- Without whole blobs.
 local function without_blobs(text, max)
