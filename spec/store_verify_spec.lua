@@ -489,7 +489,7 @@ describe("forget_missing()", function()
         _, err = store:forget_missing(false, "nonsense")
         assert.equal("argument", err.kind)
         assert.has_error(function() store:forget_missing(1) end,
-            "bad argument #1: dry_run (boolean) expected, got number")
+            "bad argument #1: dry_run (boolean or nil) expected, got number")
     end)
 end)
 

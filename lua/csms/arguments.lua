@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- What may be passed to an operation. A wrong type is a mistake in the program
+-- What may be passed to a function of the library. A wrong type is a mistake in the program
 -- and raises; a value that the service would refuse is an error of kind
 -- "argument", before anything is sent.
 
@@ -7,11 +7,12 @@ local errors = require "csms.errors"
 
 local M = {}
 
-local PROJECT = { "project (string or nil)", type = "string", optional = true }
-local NAME = { "name (string)", type = "string" }
-local BLOB = { "blob (string)", type = "string" }
-local NAMES = { "names (list of strings)", type = "table" }
-local OPTS = { "opts (table or nil)", type = "table", optional = true }
+-- The type, the name, and whether nil is right too.
+local PROJECT = { "string", "project", true }
+local NAME = { "string", "name" }
+local BLOB = { "string", "blob" }
+local NAMES = {} -- see check_names()
+local OPTS = { "table", "opts", true }
 
 --- What the methods of a client take.
 M.TAKES = {
@@ -25,11 +26,20 @@ local function expected(position, what, value, level)
     error(("bad argument #%d: %s expected, got %s"):format(position, what, type(value)), level + 1)
 end
 
+--- Raises at `level` (as in error(); 2 where it is nil) for an argument of a wrong type.
+-- optional: nil is right too.
+function M.expect(kind, position, name, value, optional, level)
+    if type(value) == kind or optional and value == nil then return end
+    local what = ("%s (%s%s)"):format(name, kind, optional and " or nil" or "")
+    expected(position, what, value, (level or 2) + 1)
+end
+
 local function check_names(position, names, level)
-    local count = 0
+    local what, count = "names (list of strings)", 0
+    if type(names) ~= "table" then expected(position, what, names, level + 1) end
     for index, name in pairs(names) do
         if type(index) ~= "number" or type(name) ~= "string" then
-            expected(position, NAMES[1], type(name) ~= "string" and name or index, level + 1)
+            expected(position, what, type(name) ~= "string" and name or index, level + 1)
         end
         count = count + 1
     end
@@ -39,12 +49,15 @@ local function check_names(position, names, level)
 end
 
 local function check(position, takes, value, level)
-    if not takes or takes.optional and value == nil then return end
-    if type(value) ~= takes.type then expected(position, takes[1], value, level + 1) end
-    if takes == NAMES then check_names(position, value, level + 1) end
+    if not takes or takes[3] and value == nil or type(value) == takes[1] then return end
+    if takes == NAMES then
+        check_names(position, value, level + 1)
+    else
+        M.expect(takes[1], position, takes[2], value, takes[3], level + 1)
+    end
 end
 
---- Raises at `level` (as in error()) where an argument of a method is of a wrong type.
+--- The same for all arguments of a method.
 function M.check(method, level, first, second, third)
     local takes = M.TAKES[method]
     check(1, takes[1], first, level + 1)

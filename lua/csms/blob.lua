@@ -4,6 +4,7 @@
 -- The published samples are cut short; so nothing here is a hard error but text
 -- that is no blob at all.
 
+local arguments = require "csms.arguments"
 local errors = require "csms.errors"
 local json = require "csms.json"
 
@@ -112,9 +113,7 @@ end
 -- Returns {format, kid, enc, alg, bytes, complete, problems = {text, ...}}; or
 -- nil and an error of kind "argument" for text that is no backup blob.
 function M.inspect(blob)
-    if type(blob) ~= "string" then
-        error("bad argument #1: blob (string) expected, got " .. type(blob), 2)
-    end
+    arguments.expect("string", 1, "blob", blob)
     local _, marker_end = blob:find(MARKER, 1, true)
     local start = marker_end and blob:find("eyJ", marker_end + 1, true)
     if not start then

@@ -23,19 +23,9 @@ local M = {
 
 local default -- the default client
 
-local function check_config(config)
-    if config ~= nil and type(config) ~= "table" then
-        error("bad argument #1: config (table) expected, got " .. type(config), 3)
-    end
-    return config or {}
-end
-
 --- The store in a folder (csms.store, which is only read where it is used): an
 --- object, or nil and the error.
 function M.store(dir)
-    if type(dir) ~= "string" then
-        error("bad argument #1: dir (string) expected, got " .. type(dir), 2)
-    end
     return require("csms.store").open(dir)
 end
 
@@ -43,13 +33,15 @@ end
 -- config: see the README; what it leaves out comes from the environment, which
 -- is read now.
 function M.new(config)
-    return client.new(check_config(config))
+    arguments.expect("table", 1, "config", config, true)
+    return client.new(config or {})
 end
 
 --- The config of the default client, for a program's start: true, or nil and
 --- the error. A default client that is there already is closed.
 function M.configure(config)
-    local made, err = client.new(check_config(config))
+    arguments.expect("table", 1, "config", config, true)
+    local made, err = client.new(config or {})
     if not made then return nil, err end
     M.close()
     default = made

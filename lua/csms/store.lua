@@ -23,6 +23,8 @@ local writer = require "csms.store.writer"
 
 local M = {}
 
+local expect = arguments.expect
+
 local Store = { __name = "csms.store" }
 Store.__index = Store
 
@@ -34,13 +36,6 @@ local function check_host()
     if ngx.get_phase() == "timer" and not ngx.worker.id() then return true end
     return nil, errors.new("config", "csms.store would block this nginx worker; run the command "
         .. "line `csms backup` beside nginx, or use it in a timer of the privileged agent")
-end
-
-local function expect(kind, position, name, value, optional)
-    if type(value) ~= kind and not (optional and value == nil) then
-        error(("bad argument #%d: %s (%s) expected, got %s")
-            :format(position, name, kind, type(value)), 3)
-    end
 end
 
 -- ---- what a run's record says besides -------------------------------------------

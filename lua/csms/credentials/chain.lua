@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Several sources in order: the first that has something is asked from then on.
 
+local arguments = require "csms.arguments"
 local errors = require "csms.errors"
 local source = require "csms.credentials.source"
 
@@ -54,9 +55,7 @@ end
 
 --- chain{provider, ...}: in the order in which they are asked.
 function M.new(providers)
-    if type(providers) ~= "table" then
-        error("bad argument #1: list of providers expected, got " .. type(providers), 2)
-    end
+    arguments.expect("table", 1, "providers", providers)
     local copy = {}
     for index, provider in ipairs(providers) do
         if type(provider) ~= "table" or type(provider.get) ~= "function" then

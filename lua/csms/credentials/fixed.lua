@@ -3,6 +3,7 @@
 
 local lazy = require "csms.lazy"
 
+local arguments = require "csms.arguments"
 local config = lazy "csms.config"
 local core = require "csms.core"
 local errors = require "csms.errors"
@@ -41,9 +42,7 @@ local STATIC = { ak = { "string" }, sk = { "string" }, security_token = { "strin
 
 --- Keys in the program's own hands: static{ak =, sk = [, security_token =]}.
 function M.static(keys)
-    if type(keys) ~= "table" then
-        error("bad argument #1: keys (table) expected, got " .. type(keys), 2)
-    end
+    arguments.expect("table", 1, "keys", keys)
     local given, err = config.table("credentials.static", keys, STATIC)
     if not given then return nil, err end
     for _, key in ipairs { "ak", "sk" } do
@@ -58,9 +57,7 @@ end
 
 --- An X-Auth-Token, scoped to the project, from IAM.
 function M.token(token)
-    if type(token) ~= "string" then
-        error("bad argument #1: token (string) expected, got " .. type(token), 2)
-    end
+    arguments.expect("string", 1, "token", token)
     local credential, problem = core.credential.token(token)
     if not credential then return nil, errors.from_core(problem) end
     return fixed("token", credential)

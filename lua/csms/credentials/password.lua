@@ -3,6 +3,7 @@
 -- 24 hours (csms-api.md 4.3).
 
 local api = require "csms.api"
+local arguments = require "csms.arguments"
 local config = require "csms.config"
 local core = require "csms.core"
 local dates = require "csms.dates"
@@ -84,9 +85,7 @@ end
 --- [, iam_endpoint =]}: domain is the account's name, project a name such as the
 --- region's.
 function M.new(login, getenv)
-    if type(login) ~= "table" then
-        error("bad argument #1: login (table) expected, got " .. type(login), 2)
-    end
+    arguments.expect("table", 1, "login", login)
     local given, err = config.table("credentials.password", login, SCHEMA)
     if not given then return nil, err end
     for _, key in ipairs { "domain", "user", "password" } do

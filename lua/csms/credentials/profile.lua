@@ -2,6 +2,7 @@
 -- The credentials file of the official SDKs. The C core reads it, so that its
 -- keys are never Lua's.
 
+local arguments = require "csms.arguments"
 local config = require "csms.config"
 local core = require "csms.core"
 local errors = require "csms.errors"
@@ -63,9 +64,7 @@ end
 -- path: of the file; else HUAWEICLOUD_SDK_CREDENTIALS_FILE, else
 --- $HOME/.huaweicloud/credentials, as the environment says now.
 function M.new(path, getenv)
-    if path ~= nil and type(path) ~= "string" then
-        error("bad argument #1: path (string or nil) expected, got " .. type(path), 2)
-    end
+    arguments.expect("string", 1, "path", path, true)
     if path and path:find("\0", 1, true) then
         return nil, errors.new("config", "credentials.profile: the path holds a NUL")
     end
