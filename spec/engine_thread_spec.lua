@@ -402,13 +402,14 @@ if not jit then
                 io.write(blob and "answered\n" or tostring(err))
             ]])
             emu:fault { operation = "backup", delay = 0.05, probability = 1, times = 0 }
+            local words = {}
+            for name, value in pairs(emu.env) do words[#words + 1] = name .. "=" .. value end
             for _ = 1, 6 do
                 -- All ask at once, and nothing that comes later wakes whoever sleeps on.
-                local words = {}
-                for name, value in pairs(emu.env) do words[#words + 1] = name .. "=" .. value end
-                assert.equal(("answered\n"):rep(16):sub(1, -2), shell(("env %s AT=%f LD_PRELOAD=%s/slow.so "
-                    .. "timeout 10 %s/threads %s/call.lua 16"):format(table.concat(words, " "),
-                    core.time() + 0.5, folder, folder, folder)))
+                local output = shell(("env %s AT=%f LD_PRELOAD=%s/slow.so timeout 10 %s/threads "
+                    .. "%s/call.lua 16"):format(table.concat(words, " "), core.time() + 0.5, folder,
+                    folder, folder))
+                assert.equal(("answered\n"):rep(16):sub(1, -2), output)
             end
         end)
     end)
