@@ -623,13 +623,24 @@ describe("a proxy", function()
             { proxy = "http://127.0.0.1:" .. closed_port() }))
     end)
 
-    it("of a scheme that there is not is an error without its password", function()
-        local err = failure("network", backup_at("https://nonexistent.invalid",
-            { proxy = "scheme://user:PASSWORD@127.0.0.1:1" }))
-        assert.is_string(err.cause)
+    it("of a scheme that there is not is kind config, and its password is not repeated", function()
+        local err = failure("config", csms.new { endpoint = "https://nonexistent.invalid",
+            proxy = "htttp://user:PASSWORD@127.0.0.1:1" })
+        assert.matches("proxy is no URL of a proxy", err.message, 1, true)
         for _, text in pairs(err) do
             assert.is_nil(tostring(text):find("PASSWORD", 1, true))
         end
+    end)
+
+    it("of such a scheme in the environment is kind network, without its password", function()
+        local output = cases.run([[
+            local client = require("csms").new { endpoint = "https://nonexistent.invalid",
+                retry = false, credentials = require("csms").credentials.token "x" }
+            local _, err = client:backup(("0"):rep(32), "name")
+            print(err.kind, err.message, err.cause)
+        ]], { https_proxy = "htttp://user:PASSWORD@127.0.0.1:1" })
+        assert.matches("^network\t", output)
+        assert.is_nil(output:find("PASSWORD", 1, true))
     end)
 end)
 
@@ -737,7 +748,7 @@ describe("the core", function()
         for what, changes in pairs {
             ["is not a URL"] = { url = "https://a:b:c" },
             ["has a host that is no plain name"] = { url = "https://m\195\188nchen.example" },
-            ["proxy is not a URL"] = { proxy = "http://[" },
+            ["proxy is no URL"] = { proxy = "http://[" },
             ["signing 'MD5' is unknown"] = { signing = "MD5" },
             ["needs `region` and `signing_service`"] = { signing = "V11-HMAC-SHA256" },
             ["and `signing_service` too"] = { signing = "V11-HMAC-SHA256", region = "r" },

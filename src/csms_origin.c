@@ -177,11 +177,25 @@ static int copy(char **to, const char *from, struct csms_err *err)
     return *to ? 0 : csms_err_memory(err);
 }
 
+/* libcurl takes any scheme, and then finds no proxy there. */
+static bool is_proxy_scheme(const char *scheme)
+{
+    static const char *const known[] = {"http",    "https",  "socks4",
+                                        "socks4a", "socks5", "socks5h"};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcasecmp(scheme, known[i]) == 0)
+            return true;
+    return false;
+}
+
 /* The text is not repeated: it may hold a password. */
 static int check_proxy(const char *proxy, struct csms_err *err)
 {
     CURLU *url = NULL;
+    char *scheme = NULL;
     CURLUcode code = CURLUE_OK;
+    bool good = false;
 
     if (!proxy || *proxy == '\0')
         return 0;
@@ -190,13 +204,19 @@ static int check_proxy(const char *proxy, struct csms_err *err)
         return csms_err_memory(err);
     code = curl_url_set(url, CURLUPART_URL, proxy,
                         CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME);
-    curl_url_cleanup(url);
     if (code == CURLUE_OK)
-        return 0;
+        code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
+    good = code == CURLUE_OK && is_proxy_scheme(scheme);
+    curl_free(scheme);
+    curl_url_cleanup(url);
     if (code == CURLUE_OUT_OF_MEMORY)
         return csms_err_memory(err);
+    if (good)
+        return 0;
     return csms_err_set(err, CSMS_CONFIG,
-                        "proxy is not a URL; write it as http://host:port");
+                        "proxy is no URL of a proxy; write it as "
+                        "http://host:port, or with https, socks4, socks4a, "
+                        "socks5 or socks5h");
 }
 
 static int set_options(struct csms_origin *origin,

@@ -99,12 +99,13 @@ void csms_transfer_forget(struct csms_transfer *transfer)
 
 static void fail_timeout(struct csms_transfer *transfer)
 {
-    csms_err_set(&transfer->err, CSMS_TIMEOUT,
-                 "%s %s within the time allowed; is it reachable, or is "
-                 "`timeout` too short?",
-                 transfer->sent ? "no complete answer from"
-                                : "no connection to",
-                 transfer->origin->base);
+    csms_err_set(
+        &transfer->err, CSMS_TIMEOUT,
+        "%s %s within the time allowed; is it reachable, or is "
+        "%s too short?",
+        transfer->sent ? "no complete answer from" : "no connection to",
+        transfer->origin->base,
+        transfer->sent ? "`timeout`" : "`connect_timeout` or `timeout`");
     transfer->err.retryable = true;
 }
 
