@@ -482,6 +482,15 @@ describe("csms doctor", function()
         end)
     end
 
+    it("is 10 where the deadline ended it, and names the one that was given", function()
+        emu:fault { operation = "list", delay = 60, times = 0 }
+        for _, deadline in ipairs { "0.001", "1" } do
+            local result = assert_exit(10, csms { "doctor", "--deadline", deadline })
+            assert.matches("FAILED +%a+ +timeout: the deadline of " .. deadline .. " s has passed",
+                result.out)
+        end
+    end)
+
     it("finds a missing permission to back up", function()
         emu:fault { operation = "backup", status = 403, times = 0 }
         local found = checks(assert_exit(6, csms { "doctor", "--json" }))

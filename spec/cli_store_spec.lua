@@ -161,6 +161,22 @@ describe("csms backup", function()
         assert.equal("the deadline of 2 s has passed", failed[seeded(1)].message)
     end)
 
+    it("names the deadline that was given where the listing met it", function()
+        local said = "the deadline of 2 s has passed"
+        local args = { "backup", "--all", "-o", store, "--deadline", "2s", "--json" }
+        emu:fault { operation = "list", delay = 60, times = 0 }
+        local result = csms(10, args)
+        assert.matches(said, result.err)
+        assert.equal(said, select(2, cli.objects(result)).message)
+        emu:clear_faults()
+        emu:set { page_clamp = 5 }
+        emu:fault { operation = "list", after = 1, delay = 60, times = 0 }
+        result = start(args):wait() -- 3, or 10 where the machine stands still
+        assert.matches(said, result.err)
+        local _, summary = cli.objects(result)
+        assert.equal(said, (summary.incomplete or summary).message)
+    end)
+
     it("advises to try again only where that may help", function()
         local again = "run it again, with %-%-max%-age"
         assert.not_matches(again, csms(3, { "backup", "nope", "a/b", "-o", store }).err)

@@ -201,6 +201,8 @@ local function finish(run, library, err)
     local flushed, problem = run.store:flush()
     if not flushed then store_failed(run, problem) end
     err = run.tally.store_error or err
+    local ended = err or library.incomplete
+    if ended then run.out:name_deadline(ended) end
     local summary = summary_of(run, library or NOTHING, err)
     local exit = exit_of(run, summary, err)
     local closed

@@ -24,6 +24,7 @@ local function ask_time(state)
     local request = wire.build({ method = "GET", path = "/" }, {})
     request.timeout = math.min(client.config.timeout, client.config.deadline)
     request.time = client.runtime.time()
+    local started = client.runtime.now()
     local transfer, err = wire.submit(client.runtime, client.origin, nil, request)
     if not transfer then return nil, err end
     local answer
@@ -31,6 +32,8 @@ local function ask_time(state)
     if answer then
         state.server_time = dates.parse_http(answer.header("Date") or "")
         state.local_time = client.runtime.time() - 0.5 -- a Date is cut to the second
+    elseif err.kind == "timeout" then -- the deadline's is not worth another try, as in csms.retry
+        err.retryable = client.runtime.now() - started < client.config.deadline - 0.001
     end
     transfer:close()
     return answer, err
@@ -129,6 +132,7 @@ local function run_check(state, name)
         state.done[name] = true
         tell(state.out, name, "ok", text)
     elseif err then
+        state.out:name_deadline(err)
         state.failed = state.failed + 1
         state.failures[state.out:exit_of(err)] = true
         tell(state.out, name, "failed", tostring(err), err)

@@ -138,8 +138,9 @@ function Output:problem(text)
     say(self, text)
 end
 
--- The library knows only what was left of --deadline.
-local function name_deadline(self, err)
+--- Makes an error say which deadline ended the command: the library knows only
+--- what was left of it.
+function Output:name_deadline(err)
     if self.deadline and err.kind == "timeout" and not err.retryable then
         err.message = ("the deadline of %g s has passed"):format(self.deadline)
     end
@@ -148,7 +149,7 @@ end
 --- What failed with one of several. After some of them, and after the first that
 --- --deadline ended, they are only counted.
 function Output:item_problem(name, err)
-    name_deadline(self, err)
+    self:name_deadline(err)
     local late = self:exit_of(err) == exit_codes.DEADLINE
     if self.problems == MOST_PROBLEMS or late and self.late then
         self.hidden = self.hidden + 1
@@ -168,7 +169,7 @@ end
 -- one_name: it is the answer to a command about one NAME.
 function Output:failed(err, one_name)
     local exit = self:exit_of(err, one_name)
-    name_deadline(self, err)
+    self:name_deadline(err)
     say(self, exit > 128 and "interrupted" or tostring(err))
     local advice = exit_codes.advice(exit)
     if advice then say(self, advice) end
