@@ -78,6 +78,11 @@ describe("packaging", function()
             local command = install_command(folder)
             assert.equal("csms " .. csms._VERSION .. "\nexit 0\n",
                 run("cd / && " .. command .. " --version"))
+            for directory, name in pairs { [""] = "bin/csms", ["/bin"] = "./csms" } do
+                assert.equal("csms " .. csms._VERSION .. "\nexit 0\n",
+                    run(("cd %s && env -u LUA_PATH -u LUA_CPATH %s --version")
+                        :format(quote(folder .. directory), name)))
+            end
         end)
     end)
 

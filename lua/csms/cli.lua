@@ -10,12 +10,10 @@ for variable, list in pairs { LUA_PATH = "path", LUA_CPATH = "cpath" } do
 end
 
 -- Installed below a PREFIX that Lua does not search, it finds its modules there.
-local prefix = arg[0]:match("^(.*)/bin/[^/]+$")
-if prefix then
-    local share = prefix .. "/share/lua/5.4/"
-    package.path = share .. "?.lua;" .. share .. "?/init.lua;" .. package.path
-    package.cpath = prefix .. "/lib/lua/5.4/?.so;" .. package.cpath
-end
+local prefix = (arg[0]:match("^.*/") or "./") .. "../"
+local share = prefix .. "share/lua/5.4/"
+package.path = share .. "?.lua;" .. share .. "?/init.lua;" .. package.path
+package.cpath = prefix .. "lib/lua/5.4/?.so;" .. package.cpath
 
 require("csms.cli.streams").fill()
 
