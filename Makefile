@@ -9,6 +9,11 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# A ~/ that the shell left as it is, as dash does in PREFIX=~/x.
+at_home = $(if $(filter ~/%,$(1)),$(patsubst ~/%,$(HOME)/%,$(1)),$(1))
+override PREFIX := $(call at_home,$(PREFIX))
+override DESTDIR := $(call at_home,$(DESTDIR))
+
 BUILD ?= .build
 CFLAGS ?= -O2 -g
 CPPFLAGS ?=

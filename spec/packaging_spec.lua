@@ -86,6 +86,15 @@ describe("packaging", function()
         end)
     end)
 
+    it("installs below the home that a ~ stands for, whatever the shell", function()
+        with_folder(function(folder)
+            local plan = run(("HOME=%s make -n install LUAS=%s PREFIX='~/x' DESTDIR='~/y'")
+                :format(quote(folder), abi))
+            assert.matches(folder .. "/y" .. folder .. "/x/lib/lua/", plan, 1, true)
+            assert.is_nil(plan:find("~", 1, true))
+        end)
+    end)
+
     it("installs a command line that takes no module from the folder that it runs in", function()
         if abi ~= "5.4" then return end
         with_folder(function(folder)
