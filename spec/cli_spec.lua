@@ -69,6 +69,12 @@ describe("csms without a command", function()
             for line in result.out:gmatch("[^\n]+") do assert.is_true(#line <= 80, line) end
         end
     end)
+
+    it("says of what looks after a folder that its project comes from --project alone", function()
+        for _, command in ipairs { "status", "verify", "runs", "prune" } do
+            assert.matches("HUAWEICLOUD_SDK_PROJECT_ID", csms({ command, "--help" }).out)
+        end
+    end)
 end)
 
 describe("wrong usage", function()

@@ -32,7 +32,8 @@ Environment:
                          the profile $HOME/.huaweicloud/credentials, the pod's
                          identity, or the agency of the ECS instance.
    HUAWEICLOUD_SDK_PROJECT_ID, CSMS_REGION, CSMS_ENDPOINT, CSMS_CA_FILE
-                         for --project, --region, --endpoint, --ca-file
+                         for --project, --region, --endpoint, --ca-file,
+                         where the service is asked
 
 Exit codes:
     0   all done

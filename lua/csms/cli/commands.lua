@@ -168,7 +168,8 @@ end
 
 local function directory(command)
     command:argument "DIR":target "dir"
-        :description "The folder that `csms backup -o DIR` filled."
+        :description ("The folder that `csms backup -o DIR` filled: all its projects, unless "
+            .. "--project names one (HUAWEICLOUD_SDK_PROJECT_ID does not).")
 end
 
 function declare.status(command)
