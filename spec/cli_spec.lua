@@ -485,6 +485,7 @@ describe("csms doctor", function()
             assert.equal("failed", found[case[1]].outcome)
             assert.is_string(found[case[1]].mend)
             assert.is_nil(found[case[1]].mend:find("csms doctor", 1, true))
+            if found.backup then assert.matches("it needs", found.backup.message) end
         end)
     end
 
@@ -502,5 +503,8 @@ describe("csms doctor", function()
         local found = checks(assert_exit(6, csms { "doctor", "--json" }))
         assert.equal("ok", found.list.outcome)
         assert.equal("denied", found.backup.kind)
+        emu:fault { operation = "list", status = 403, times = 0 }
+        found = checks(assert_exit(6, csms { "doctor", "--json" }))
+        assert.matches("try `csms backup NAME %-%-stdout`", found.backup.message)
     end)
 end)

@@ -72,10 +72,18 @@ function check.project(state)
     return id, err
 end
 
+-- Why a request about secrets must fail, or nil.
+local function missing(state)
+    if not state.done.endpoint then return "it needs the endpoint" end
+    if not state.project then return "it needs a project" end
+    if state.refused then return "it needs keys that are not refused" end
+end
+
 function check.list(state)
-    if not state.done.endpoint then return nil, nil, "it needs the endpoint" end
-    if not state.project then return nil, nil, "it needs a project" end
+    local reason = missing(state)
+    if reason then return nil, nil, reason end
     local secrets, err = state.client:list(state.project, { deadline = state.out:left() })
+    state.refused = err and err.kind == "auth"
     if not secrets then return nil, err end
     for _, secret in ipairs(secrets) do
         if secret.state == "ENABLED" then state.name = state.name or secret.name end
@@ -85,9 +93,11 @@ end
 
 -- A backup is a read; the blob is dropped.
 function check.backup(state)
-    if not state.name then
-        return nil, nil, "no enabled secret is known; try `csms backup NAME --stdout`"
+    local reason = missing(state)
+    if not reason and not state.name then
+        reason = "no enabled secret is known; try `csms backup NAME --stdout`"
     end
+    if reason then return nil, nil, reason end
     local blob, err = state.client:backup(state.project, state.name,
         { deadline = state.out:left() })
     return blob and state.name .. " can be backed up", err
