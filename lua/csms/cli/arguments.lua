@@ -114,6 +114,15 @@ local function build()
     return parser, by_name
 end
 
+-- Why a word cannot be meant, or nil: an empty one is a variable that was not set.
+local function check_empty(argv)
+    for index, word in ipairs(argv) do
+        if word == "" or word:find "^%-%-[%a-]+=$" then
+            return ("the value after '%s' is empty"):format(word == "" and argv[index - 1] or word)
+        end
+    end
+end
+
 local function parse(argv)
     local parser, by_name = build()
     local args = parser:parse(argv)
@@ -123,7 +132,7 @@ local function parse(argv)
         if not of then usage_error(command, "unknown command '" .. args.of .. "'") end
         stop(exit_codes.OK, of:get_help() .. "\n")
     end
-    local problem = commands.check(args)
+    local problem = check_empty(argv) or commands.check(args)
     if problem then usage_error(command, problem) end
     return args
 end

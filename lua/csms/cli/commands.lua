@@ -59,7 +59,6 @@ function check.backup(args)
         return "say where the backups go: -o DIR, or --stdout for one secret"
     end
     if args.output and args.stdout then return "either -o DIR or --stdout" end
-    if args.output == "" then return "-o needs the name of a folder" end
     if not args.stdout then return nil end
     if #args.names ~= 1 then return "--stdout takes exactly one NAME" end
     if args.json then return "--stdout prints the blob alone, so --json cannot be" end
@@ -158,7 +157,6 @@ function check.restore(args)
         end
         return nil
     end
-    if args.from == "" then return "--from needs the name of a folder" end
     if not args.what and not args.all then return "name the secret, or say --all" end
     if args.what and args.all then return "either NAME or --all" end
     if #args.match > 0 and not args.all then return "--match goes with --all" end
