@@ -153,6 +153,7 @@ describe("csms list", function()
         assert.matches('"event_subscriptions":["topic"]', text, 1, true)
         assert.matches('"event_subscriptions":[]', text, 1, true)
         assert.is_nil(text:find("{}", 1, true))
+        assert.matches("event_subscriptions +%[%]\n", csms({ "show", "secret-0001" }).out)
     end)
 
     it("keeps control characters of a name off the terminal", function()

@@ -96,7 +96,8 @@ end
 -- The service's lists: lua-cjson writes an empty one as {}.
 local LISTS = { event_subscriptions = true }
 
-local function json_of(key, value)
+--- The JSON of a field of the service's.
+function Output.json_of(key, value)
     local text = json.encode(value)
     return LISTS[key] and text == "{}" and "[]" or text
 end
@@ -106,7 +107,7 @@ function Output:object(object)
     if not self.json then return end
     local members = {}
     for index, key in ipairs(keys_in_order(object)) do
-        members[index] = json.encode(key) .. ":" .. json_of(key, object[key])
+        members[index] = json.encode(key) .. ":" .. Output.json_of(key, object[key])
     end
     self:write(utf8.clean("{" .. table.concat(members, ",") .. "}\n"))
     check_stdout(self, io.stdout:flush()) -- whoever reads it acts on it now

@@ -3,31 +3,30 @@
 
 local connection = require "csms.cli.connection"
 local exit_codes = require "csms.cli.exit_codes"
-local json = require "csms.json"
 local times = require "csms.cli.times"
 
 local M = {}
 
 local FIRST = { "name", "id", "state", "secret_type", "kms_key_id", "description" }
 
-local function text_of(key, value)
-    if type(value) == "table" then return json.encode(value) end
+local function text_of(out, key, value)
+    if type(value) == "table" then return out.json_of(key, value) end
     if key:find "_time$" then return times.of_service(value) end
     return tostring(value)
 end
 
-local function rows_of(secret)
+local function rows_of(out, secret)
     local rows, others = {}, {}
     local shown = {}
     for _, key in ipairs(FIRST) do
         shown[key] = true
-        if secret[key] ~= nil then rows[#rows + 1] = { key, text_of(key, secret[key]) } end
+        if secret[key] ~= nil then rows[#rows + 1] = { key, text_of(out, key, secret[key]) } end
     end
     for key in pairs(secret) do
         if not shown[key] then others[#others + 1] = key end
     end
     table.sort(others)
-    for _, key in ipairs(others) do rows[#rows + 1] = { key, text_of(key, secret[key]) } end
+    for _, key in ipairs(others) do rows[#rows + 1] = { key, text_of(out, key, secret[key]) } end
     return rows
 end
 
@@ -38,7 +37,7 @@ function M.run(args, out)
     secret, err = client:show(nil, args.name)
     client:close()
     if not secret then return out:failed(err, true) end
-    out:columns(rows_of(secret))
+    out:columns(rows_of(out, secret))
     secret.type = "secret"
     out:object(secret)
     return exit_codes.OK
