@@ -134,6 +134,7 @@ describe("csms backup", function()
 
     it("is 4 where the one NAME is not there, and 3 where several are not", function()
         csms(4, { "backup", "nope", "-o", store })
+        csms(4, { "backup", "nope", "nope", "-o", store })
         csms(3, { "backup", "nope", "neither", "-o", store })
         csms(3, { "backup", "nope", seeded(1), "-o", store })
         csms(7, { "backup", "a/b", "-o", store })

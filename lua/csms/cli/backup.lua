@@ -99,12 +99,11 @@ local function wanted(run)
     return function(name) return matches(name) and not is_current(run, name) end
 end
 
--- The same for each NAME, once.
+-- The same for each NAME.
 local function wanted_names(run)
-    local names, seen = {}, {}
+    local names = {}
     for _, name in ipairs(run.args.names) do
-        if not seen[name] and not is_current(run, name) then names[#names + 1] = name end
-        seen[name] = true
+        if not is_current(run, name) then names[#names + 1] = name end
     end
     return names
 end
@@ -232,8 +231,18 @@ local function open_store(args, client, project)
     return store
 end
 
+local function distinct(names)
+    local once, seen = {}, {}
+    for _, name in ipairs(names) do
+        if not seen[name] then once[#once + 1] = name end
+        seen[name] = true
+    end
+    return once
+end
+
 local function to_store(args, out, client)
     local started = core.now()
+    args.names = distinct(args.names)
     local project, err = connection.project(client, out)
     if not project then return out:failed(err) end
     local store
