@@ -84,6 +84,13 @@ describe("the README", function()
         files.remove(folder)
     end)
 
+    it("refers to sections that it has", function()
+        for anchor in text:gmatch "%]%(#([^)]*)%)" do
+            local heading = anchor:gsub("%-", " ")
+            assert.is_truthy(text:lower():find("\n## " .. heading .. "\n", 1, true), anchor)
+        end
+    end)
+
     it("shows the error where an example fails", function()
         service:fault { operation = "backup", status = 403, times = 0 }
         local output = run(1, {})
