@@ -84,6 +84,18 @@ describe("the README", function()
         files.remove(folder)
     end)
 
+    it("names the Debian packages that the Makefile asks for", function()
+        local makefile, named = files.read("Makefile"):gsub("\\\n", " "), 0
+        for _, list in ipairs { "BUILD", "RUN" } do
+            local packages = makefile:match("\n" .. list .. "_PACKAGES := ([^\n]*)")
+            for package in packages:gmatch "%S+" do
+                assert.matches("[`%s]" .. package:gsub("%p", "%%%0") .. "[`%s]", text)
+                named = named + 1
+            end
+        end
+        assert.is_true(named > 5)
+    end)
+
     it("refers to sections that it has", function()
         for anchor in text:gmatch "%]%(#([^)]*)%)" do
             local heading = anchor:gsub("%-", " ")
