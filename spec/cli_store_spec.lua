@@ -172,7 +172,7 @@ describe("csms backup", function()
         emu:clear_faults()
         emu:set { page_clamp = 5 }
         emu:fault { operation = "list", after = 1, delay = 60, times = 0 }
-        result = start(args):wait() -- 3, or 10 where the machine stands still
+        result = csms(10, args)
         assert.matches(said, result.err)
         local _, summary = cli.objects(result)
         assert.equal(said, (summary.incomplete or summary).message)

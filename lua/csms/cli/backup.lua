@@ -128,6 +128,9 @@ local function back_up(run)
 end
 
 local function exit_of(run, summary, err)
+    local broke_off = summary.incomplete and run.out:exit_of(summary.incomplete)
+    -- The deadline ends the run, wherever that stands.
+    if broke_off == exit_codes.DEADLINE then run.tally.failures[broke_off] = true end
     local exit = run.tally:exit(err)
     if exit ~= exit_codes.OK then return exit end
     if summary.total == 0 and not summary.incomplete then return exit_codes.NOT_FOUND end
