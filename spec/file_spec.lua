@@ -110,6 +110,17 @@ describe("core.directory", function()
         assert.equal("x", files.read(folder .. "/closed/own/one/two/f"))
     end)
 
+    it("makes one whose path ends in what is there by then, to be used as any other", function()
+        for index, path in ipairs { "new1/.", "new2/../store", "new3/.." } do
+            local made = assert(core.directory(folder .. "/" .. path, true))
+            local file = "f" .. index
+            assert(made:create(file, "x"))
+            assert(made:sync { file })
+            assert(#assert(made:entries()) > 0)
+            made:close()
+        end
+    end)
+
     it("makes none unless asked to", function()
         local err = cases.failure("storage", core.directory(folder .. "/none"))
         assert.equal("ENOENT", err.code)

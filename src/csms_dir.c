@@ -27,8 +27,9 @@ static int make_part(int at, const char *name)
     return fd;
 }
 
-/* Makes the missing parts of a path, and follows links. Returns a
- * descriptor. */
+/* Makes the missing parts of a path, and follows links. Returns a descriptor,
+ * which is one of O_PATH where the last part was there: it is "." or "..", or
+ * another process made it meanwhile. */
 static int make_path(char *path)
 {
     int at =
@@ -50,6 +51,7 @@ static int make_path(char *path)
 static int open_or_make(const char *path, bool create)
 {
     int fd = csms_fd_open_directory(AT_FDCWD, path, 0);
+    int made = -1;
     char *copy = NULL;
 
     if (fd >= 0 || errno != ENOENT || !create || path[0] == '\0')
@@ -57,8 +59,12 @@ static int open_or_make(const char *path, bool create)
     copy = strdup(path);
     if (!copy)
         return -1;
-    fd = make_path(copy);
+    made = make_path(copy);
     free(copy);
+    if (made < 0)
+        return -1;
+    fd = csms_fd_open_directory(made, ".", 0);
+    csms_fd_drop(made);
     return fd;
 }
 
