@@ -5,8 +5,10 @@ local child = require "spec.support.file_child"
 local cjson = require "cjson"
 local core = require "csms.core"
 local csms = require "csms"
+local directory = require "csms.store.directory"
 local folders = require "spec.support.store_folder"
 local history = require "spec.support.store_history"
+local identity = require "csms.store.identity"
 
 local failure, shell = cases.failure, child.shell
 
@@ -168,6 +170,19 @@ describe("csms.store()", function()
         assert(object:save(PROJECT, "one", "blob"))
         closed(object)
         assert.same({}, folders.find(root, "%.tmp"))
+    end)
+
+    it("knows a store that another process makes at that moment", function()
+        shell(("mkdir '%s'"):format(root))
+        local dir = assert(directory.open(root))
+        local entries = dir.entries
+        dir.entries = function(...)
+            assert(store:save(PROJECT, "one", "blob"))
+            return entries(...)
+        end
+        local id = assert(identity.read(dir))
+        dir:close()
+        assert.equal(cjson.decode(folders.read(root .. "/csms-store.json")).id, id)
     end)
 
     it("takes a fresh volume of ext4, with its lost+found, for an empty store", function()

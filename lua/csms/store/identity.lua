@@ -15,9 +15,7 @@ local ANEW = "; write it anew, as " .. TEXT:format("..."):sub(1, -2) .. " with t
     .. "first line of any file in runs/ calls 'store'"
 
 -- A folder without csms-store.json: an empty store, or none.
-local function check_empty(dir)
-    local entries, err = dir:entries()
-    if not entries then return nil, err end
+local function check_empty(dir, entries)
     for _, entry in ipairs(entries) do
         if entry.name == paths.BLOBS or entry.name == paths.RUNS then
             return nil, paths.failure(dir.root, paths.IDENTITY, "damaged", "it is gone" .. ANEW)
@@ -32,11 +30,25 @@ local function check_empty(dir)
     return nil
 end
 
+local function has_identity(entries)
+    for _, entry in ipairs(entries) do
+        if entry.name == paths.IDENTITY then return true end
+    end
+    return false
+end
+
 --- The store's id; nil for an empty store; nil and the error for a folder that is
---- no store, a store of another format (kind "config"), or a damaged one.
-function M.read(dir)
+--- no store, a store of another format (kind "config"), or a damaged one. `again`: for
+--- itself.
+function M.read(dir, again)
     local text, err = dir:read(paths.IDENTITY, 4096)
-    if err and err.code == "ENOENT" then return check_empty(dir) end
+    if err and err.code == "ENOENT" then
+        local entries, problem = dir:entries()
+        if not entries then return nil, problem end
+        -- Another process has made the store meanwhile.
+        if has_identity(entries) and not again then return M.read(dir, true) end
+        return check_empty(dir, entries)
+    end
     if not text then return nil, err end
     local id = text:match('"id": "(%x+)"')
     if id and text == TEXT:format(id) then return id end
