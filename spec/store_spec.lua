@@ -682,6 +682,26 @@ describe("store:read()", function()
         assert.equal(id, select(2, assert(store:read(PROJECT, "one"))).run)
     end)
 
+    it("reads the record of a closed run once, however many blobs it is asked of", function()
+        local past = history.new(root)
+        for day = 1, 3 do
+            past:run(day * 86400, {}, { past:blob(PROJECT, "one", day * 86400, "blob " .. day) })
+        end
+        past:blob(PROJECT, "two", 5 * 86400, "no run names it")
+        store:close()
+        store = assert(csms.store(root))
+        local real, reads = store.dir.read, 0
+        store.dir.read = function(dir, path)
+            if path:find "^runs/" then reads = reads + 1 end
+            return real(dir, path)
+        end
+        for _ = 1, 3 do
+            assert.is_nil(select(2, assert(store:read(PROJECT, "two"))).run)
+            assert.is_string(select(2, assert(store:read(PROJECT, "one"))).run)
+        end
+        assert.equal(3, reads)
+    end)
+
     it("has an error of its own for what is not there", function()
         assert(store:save(PROJECT, "one", "blob"))
         local err = failure("not_found", store:read(PROJECT, "two"))

@@ -302,12 +302,9 @@ function Store:read(project, name, at)
     if not dir then return nil, err end
     local blob, data, digest = find_and_read(dir, project, name, at)
     if not blob then return nil, data end
-    local run, header, line = runs.of_blob(dir, blob.file, blob.stamp, self.cache)
-    return data, {
-        file = blob.file, sha256 = digest, bytes = #data, saved_at = blob.saved_at,
-        run = run and run.id, endpoint = run and header.endpoint, region = run and header.region,
-        kms_key_id = run and line.kms_key_id,
-    }
+    local facts = runs.of_blob(dir, blob.file, blob.stamp, self.cache)
+    facts.file, facts.sha256, facts.bytes, facts.saved_at = blob.file, digest, #data, blob.saved_at
+    return data, facts
 end
 
 --- The newest good backup of a secret: {file, sha256, bytes, saved_at}; nil where

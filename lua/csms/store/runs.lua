@@ -86,28 +86,38 @@ function M.saved(dir)
     return files
 end
 
---- The run that saved the blob `file` of that stamp: the run, its header and the
---- line; nil where no run that can be read names it: the blob is good even so.
---- `cache` is the caller's table, for the next blob of the same run.
+-- What a run saved: file -> the KMS key, or false; and its id and header. Those of a closed
+-- one are kept in `cache`: they do not change.
+local function contents(dir, run, cache)
+    if cache[run.file] then return cache[run.file] end
+    local result = M.read(dir, run)
+    local found = { id = run.id, header = result.header or {}, keys = {} }
+    local lines = {}
+    M.add_files(lines, result, "saved")
+    for path, line in pairs(lines) do found.keys[path] = line.kms_key_id or false end
+    if run.closed and not result.unread then cache[run.file] = found end
+    return found
+end
+
+--- What the run that saved the blob `file` of that stamp says of it: {run = its id,
+--- endpoint, region, kms_key_id}; empty where no run that can be read names it: the blob
+--- is good even so.
+--- `cache` is the caller's table, for the next blob.
 function M.of_blob(dir, file, stamp, cache)
-    if cache.files and cache.files[file] then
-        return cache.run, cache.header, cache.files[file]
+    local runs = M.list(dir) or {}
+    for index = #runs, 1, -1 do
+        if runs[index].stamp <= stamp then -- else it began later
+            local found = contents(dir, runs[index], cache)
+            local key = found.keys[file]
+            if key ~= nil then
+                return {
+                    run = found.id, endpoint = found.header.endpoint,
+                    region = found.header.region, kms_key_id = key or nil,
+                }
+            end
+        end
     end
-    local found
-    M.each(dir, function(result, run)
-        if run.stamp > stamp then return false end -- it began later
-        local files = {}
-        M.add_files(files, result, "saved")
-        if not files[file] then return false end
-        found = { run = run, header = result.header or {}, files = files }
-        return true
-    end)
-    if not found then return nil end
-    -- One that goes on will have another id, and more files.
-    if found.run.closed then
-        cache.run, cache.header, cache.files = found.run, found.header, found.files
-    end
-    return found.run, found.header, found.files[file]
+    return {}
 end
 
 --- Whether a run is about a project: by its header, or by what became of a secret. One
