@@ -534,8 +534,12 @@ describe("csms status", function()
         ]] })
         assert.matches("a mistake", result.err)
         assert.is_true(runs()[1].interrupted)
-        assert.matches("no `csms backup %-%-all` has come to its end",
-            csms(3, { "status", store }).err)
+        local message = "no `csms backup %-%-all` of it has come to its end"
+        assert.matches(emu.project .. ": " .. message, csms(3, { "status", store }).err)
+        local objects = cli.objects(csms(3, { "status", store, "--json" }))
+        assert.same({ "project", emu.project }, { objects[#objects - 1].type,
+            objects[#objects - 1].project })
+        assert.matches(message, objects[#objects - 1].problem)
     end)
 
     it("judges what the last whole run listed, not what one listed that broke off", function()
@@ -564,8 +568,13 @@ describe("csms status", function()
     end)
 
     it("is 3 where there is nothing to judge", function()
-        assert.matches("no backup to judge", csms(3, { "status", store }).err)
-        assert.matches("no backup to judge", csms(3, { "status", store, "-p", ("x"):rep(32) }).err)
+        local none = "no backup to judge: no run has saved one"
+        assert.matches(none, csms(3, { "status", store }).err)
+        assert.matches(none, csms(3, { "status", store, "-p", ("x"):rep(32) }).err)
+        csms(4, { "backup", "no-such-secret", "-o", store })
+        local result = csms(3, { "status", store })
+        assert.matches("no%-such%-secret .* not judged\n", result.out)
+        assert.matches("no backup to judge: what is here was skipped, not found", result.err)
     end)
 end)
 

@@ -46,7 +46,7 @@ local function status(opts, now)
         secrets[key] = secret
         if secret.problem then problems = problems + 1 end
     end
-    assert.equal(problems + result.never_whole + result.unreadable, result.problems)
+    assert.equal(problems + #result.projects + result.unreadable, result.problems)
     return secrets, result
 end
 
@@ -111,16 +111,36 @@ describe("status()", function()
 
     it("of an empty store says nothing", function()
         local _, result = status()
-        assert.same({ secrets = {}, problems = 0, never_whole = 0, unreadable = 0 }, result)
+        assert.same({ secrets = {}, projects = {}, problems = 0, unreadable = 0 }, result)
     end)
 
     it("has a problem where --all was asked for and never came to its end", function()
         past:run(NOW - 60, ALL, { saved("a", NOW - 50) }, { interrupted = true })
         local secrets, result = status()
         assert.is_nil(secrets.a.problem)
-        assert.same({ 1, 1 }, { result.problems, result.never_whole })
+        assert.equal(1, result.problems)
+        assert.equal(PROJECT, result.projects[1].project)
+        assert.matches("no `csms backup --all` of it has come to its end yet",
+            result.projects[1].problem, 1, true)
+        assert.matches("csms runs -p " .. PROJECT, result.projects[1].problem, 1, true)
         past:run(NOW - 40, ALL, { saved("a", NOW - 30) })
         assert.equal(0, select(2, status()).problems)
+    end)
+
+    it("has a problem where the last --all that came to its end is too long ago", function()
+        past:run(NOW - 7200, ALL, { saved("a", NOW - 7100) })
+        past:run(NOW - 60, ALL, { saved("a", NOW - 50) }, { incomplete = "network: gone" })
+        local secrets, result = status { max_age = 3600 }
+        assert_fine(secrets.a)
+        assert.same({ { project = PROJECT, problem = "its last whole `csms backup --all` is "
+            .. "2.0 hours old, and later ones broke off: secrets may be missing" } },
+            result.projects)
+        assert.same({}, select(2, status { max_age = 7200 }).projects)
+        assert.same({}, select(2, status { max_age = 3600, project = OTHER }).projects)
+        -- Nobody asks for all of them any more.
+        past:run(NOW - 40, ALL, { saved("a", NOW - 30) })
+        past:run(NOW - 20, { project = PROJECT, asked = { names = { "a" } } }, {})
+        assert.same({}, select(2, status { max_age = 10 }).projects)
     end)
 
     it("takes the time from the clock, and options from a table", function()
@@ -181,8 +201,9 @@ describe("max_age", function()
         assert.equal(-60, status().a.age)
         os.remove(root .. "/" .. close.file)
         saved("a", NOW + 61)
-        assert_problem("from the future; a clock was wrong", status({ max_age = 0 }).a)
-        assert_problem("from the future; a clock was wrong", status().a)
+        local problem = "from the future, because a clock was wrong; move blobs/"
+        assert_problem(problem, status({ max_age = 0 }).a)
+        assert_problem(problem, status().a)
     end)
 
     it("is no excuse for a backup that cannot be read, which hides no other", function()
@@ -214,7 +235,7 @@ describe("the last whole run", function()
         local secrets = status { max_age = 1e9 }
         assert_fine(secrets.a)
         assert_fine(secrets.b)
-        assert_problem("it has no good backup", secrets.c)
+        assert_problem("the last run failed: denied: no", secrets.c)
         assert_shown(secrets.d)
         assert_shown(secrets.gone)
         assert.equal(1001, secrets.gone.newest)
@@ -293,7 +314,7 @@ describe("after the last whole run", function()
             }, run[2])
             local secrets = status()
             assert_problem("the last run failed: throttled: slow", secrets.a)
-            assert_problem("it has no good backup", secrets.new)
+            assert_problem("the last run failed: denied: no", secrets.new)
             assert_fine(secrets.b)
         end)
 
@@ -333,6 +354,40 @@ describe("after the last whole run", function()
         assert.same({ 0, 0 }, { select(2, status()).problems, select(2, status()).unreadable })
     end)
 
+    it("a damaged record that may be any project's is a problem until each has a whole run",
+        function()
+            local all_other = { project = OTHER, asked = { all = true } }
+            past:run(1500, all_other, { saved("x", 1501, OTHER) })
+            local id = past:run(2000, all_other, { noted("failed", "x", {}, OTHER) })
+            local text = folders.read(root .. "/runs/" .. id .. ".jsonl")
+            folders.write(root .. "/runs/" .. id .. ".jsonl", "[" .. text:sub(2))
+            past:run(3000, ALL, { saved("a", 3001) })
+            assert.equal(1, select(2, status()).unreadable)
+            assert.equal(0, select(2, status { project = PROJECT }).unreadable)
+            assert.equal(1, select(2, status { project = OTHER }).unreadable)
+            past:run(4000, all_other, { saved("x", 4001, OTHER) })
+            assert.equal(0, select(2, status()).unreadable)
+        end)
+
+    it("a damaged record of another project is none of one's own", function()
+        local id = past:run(2000, { project = OTHER, asked = { all = true } }, {})
+        local text = folders.read(root .. "/runs/" .. id .. ".jsonl")
+        folders.write(root .. "/runs/" .. id .. ".jsonl", text .. "x\n")
+        assert.equal(1, select(2, status()).problems)
+        assert.equal(0, select(2, status { project = PROJECT }).problems)
+        assert.equal(1, select(2, status { project = OTHER }).problems)
+    end)
+
+    it("a run from the future, when a clock was wrong, hides none of those after it", function()
+        past:run(NOW + 61, ALL, {})
+        past:run(2000, ALL, { noted("failed", "a", { kind = "denied", message = "no" }) })
+        local secrets, result = status()
+        assert_problem("the last run failed: denied: no", secrets.a)
+        assert.equal(history.stamp(2000), result.run.started)
+        past:run(NOW + 60, ALL, { saved("a", NOW) })
+        assert_fine(status().a)
+    end)
+
     it("the records of all runs may be damaged", function()
         folders.write(root .. "/runs/" .. folders.only(root .. "/runs", "%.jsonl$"), "{}\n")
         local _, result = status()
@@ -348,10 +403,31 @@ describe("without any whole run", function()
         saved("c", 1003)
         local secrets = status { max_age = NOW - 1001 }
         assert_fine(secrets.a)
-        assert_problem("it has no good backup", secrets.b)
+        assert_problem("the last run failed: denied", secrets.b)
         assert_shown(secrets.c)
         assert_fine(secrets.d)
         assert_problem("hours old", status({ max_age = 10 }).d)
+    end)
+
+    it("a name that there never was is shown, as is one whose backups were moved away", function()
+        local asked = { project = PROJECT, asked = { names = { "a", "typo" } } }
+        local function not_found(name)
+            return noted("failed", name, { kind = "not_found", message = "no such secret" })
+        end
+        past:run(1000, asked, { saved("a", 1001), not_found "typo", noted("failed", "db pass",
+            { kind = "argument", message = "no name" }) })
+        local secrets = status()
+        assert_fine(secrets.a)
+        assert_shown(secrets.typo)
+        assert_shown(secrets["db pass"])
+        -- Deleted at the service, on purpose or not: who looks is told what to do.
+        past:run(2000, asked, { not_found "a" })
+        local problem = status().a.problem
+        assert.matches("the last run failed: not_found: no such secret; if it was deleted", problem,
+            1, true)
+        local moved = problem:match "move (blobs/%S+) out of the store"
+        os.rename(root .. "/" .. moved, folder .. "/moved")
+        assert_shown(status().a)
     end)
 
     it("a store without any run is judged as well", function()
@@ -394,7 +470,7 @@ describe("of several projects", function()
         past:run(2000, ALL_OTHER, { noted("failed", "a", { kind = "denied" }, OTHER) })
         local secrets = status()
         assert_fine(secrets.a)
-        assert_problem("no good backup", secrets["other/a"])
+        assert_problem("the last run failed: denied", secrets["other/a"])
     end)
 
     it("one alone can be asked for", function()
@@ -402,7 +478,7 @@ describe("of several projects", function()
         past:run(2000, ALL_OTHER, { saved("a", 2001, OTHER), noted("failed", "z", {}, OTHER) })
         local secrets, result = status { project = PROJECT }
         assert.equal(2, #result.secrets)
-        assert_problem("no good backup", secrets.a)
+        assert_problem("the last run failed: denied", secrets.a)
         assert_fine(secrets.b)
         assert.equal(1, result.problems)
         assert.equal(2, #select(2, status { project = OTHER }).secrets)

@@ -37,6 +37,36 @@ local function show(out, secrets)
     out:columns(rows)
 end
 
+-- How many are judged, and how many of them have a problem.
+local function count(secrets)
+    local judged, bad = 0, 0
+    for _, secret in ipairs(secrets) do
+        if secret.judged then judged = judged + 1 end
+        if secret.problem then bad = bad + 1 end
+    end
+    return judged, bad
+end
+
+local function explain(out, status, judged, bad, max_age)
+    if status.unreadable > 0 then
+        out:problem("the record of a run is damaged, so what it left out is not known: "
+            .. "`csms verify` names it, and the next whole `csms backup --all` of each project "
+            .. "makes up for it")
+    end
+    for _, item in ipairs(status.projects) do
+        out:problem(item.project .. ": " .. item.problem)
+        out:object { type = "project", project = item.project, problem = item.problem }
+    end
+    if judged == 0 and #status.secrets == 0 then
+        out:problem("no backup to judge: no run has saved one")
+    elseif judged == 0 then
+        out:problem("no backup to judge: what is here was skipped, not found or no longer listed")
+    elseif bad > 0 then
+        out:problem(("%d of %d secrets have no backup younger than %s, or failed in the last run")
+            :format(bad, judged, times.span(max_age)))
+    end
+end
+
 function M.run(args, out)
     local status
     local store, err = stores.open(args.dir)
@@ -45,21 +75,8 @@ function M.run(args, out)
     end
     if not status then return out:failed(err) end
     show(out, status.secrets)
-    local judged = 0
-    for _, secret in ipairs(status.secrets) do
-        if secret.judged then judged = judged + 1 end
-    end
-    if status.unreadable > 0 then
-        out:problem("the record of a run is damaged, so what it left out is not known: "
-            .. "`csms verify` names it, and the next whole `csms backup --all` makes up for it")
-    elseif status.never_whole > 0 then
-        out:problem("no `csms backup --all` has come to its end yet: secrets may be missing")
-    elseif judged == 0 then
-        out:problem("no backup to judge: no run has saved one")
-    elseif status.problems > 0 then
-        out:problem(("%d of %d secrets have no backup younger than %s, or failed in the last run")
-            :format(status.problems, judged, times.span(args.max_age)))
-    end
+    local judged, bad = count(status.secrets)
+    explain(out, status, judged, bad, args.max_age)
     local good = judged > 0 and status.problems == 0
     return good and exit_codes.OK or exit_codes.PARTIAL, {
         total = #status.secrets, judged = judged, problems = status.problems,

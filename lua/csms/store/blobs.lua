@@ -6,7 +6,13 @@ local core = require "csms.core"
 local paths = require "csms.store.paths"
 local stamps = require "csms.store.stamps"
 
-local M = {}
+local M = {
+    --- What the clocks of those who write a store may differ by, in seconds.
+    CLOCKS_DIFFER = 60,
+    --- What helps where a secret's newest blobs are from the future; %s is its folder. The
+    --- newest of them is the last that was saved, whatever its stamp.
+    RID_OF_FUTURE = "move %s as a whole out of the store, keep it, and back it up anew at once",
+}
 
 local function folders(dir, path)
     local entries, err = dir:entries_if_any(path)

@@ -5,6 +5,7 @@
 local blobs = require "csms.store.blobs"
 local paths = require "csms.store.paths"
 local runs = require "csms.store.runs"
+local stamps = require "csms.store.stamps"
 
 local M = {}
 
@@ -20,10 +21,11 @@ local function is_whole(result)
         and ended and not ended.interrupted and not ended.incomplete
 end
 
--- What is known of a project: for each name the newest line, whether it is judged,
--- and whether its last whole run has been read.
+-- What is known of a project: for each name the newest line, and whether it is judged;
+-- the stamp of its last whole run, as `whole`; and whether a later one that was asked for
+-- all has not come to its end.
 local function project_of(projects, id)
-    projects[id] = projects[id] or { lines = {}, judged = {}, whole = false }
+    projects[id] = projects[id] or { lines = {}, judged = {}, broke_off = false }
     return projects[id]
 end
 
@@ -39,40 +41,39 @@ local function add_line(projects, line, whole)
     end
 end
 
--- Whether a whole run of the project came after; of any project where it is not known.
-local function is_superseded(projects, header)
-    local id = header and header.project
-    if id then return projects[id] ~= nil and projects[id].whole end
-    for _, project in pairs(projects) do
-        if project.whole then return true end
+local function add_run(projects, result, stamp)
+    local header, asked = result.header, asked_of(result.header)
+    local project = header.project and project_of(projects, header.project) or {}
+    local whole = is_whole(result) and not project.whole
+    for _, line in ipairs(result.lines) do
+        if line.project and line.name then add_line(projects, line, whole) end
     end
-    return false
+    if whole then
+        project.whole = stamp
+    elseif asked.all and not asked.match and not project.whole then
+        project.broke_off = true
+    end
 end
 
--- The third result: how many damaged records no whole run came after. What those runs
--- left out is not known.
-local function read_runs(dir)
-    local projects, last, unreadable = {}, nil, 0
+-- The projects, the last run, and the damaged records: {project, stamp} each, without the
+-- project where it is not known. A run from the future is left out: a clock was wrong,
+-- and it would hide all that came after.
+local function read_runs(dir, only, now)
+    local latest = stamps.format(now + blobs.CLOCKS_DIFFER)
+    local projects, last, damaged = {}, nil, {}
     local good, err = runs.each(dir, function(result, run)
         local header = result.header
-        if header and asked_of(header).prune then return end
-        if result.problem and not is_superseded(projects, header) then
-            unreadable = unreadable + 1
+        if run.stamp > latest or header and asked_of(header).prune then return end
+        if only and not runs.concerns(result, only) then return end
+        if result.problem then
+            damaged[#damaged + 1] = { project = header and header.project, stamp = run.stamp }
+        elseif header then
+            last = last or runs.describe(run, result)
+            add_run(projects, result, run.stamp)
         end
-        if not header or result.problem then return end
-        last = last or runs.describe(run, result)
-        if asked_of(header).all and not asked_of(header).match and header.project then
-            project_of(projects, header.project).asked_all = true
-        end
-        local whole = is_whole(result)
-            and not (header.project and project_of(projects, header.project).whole)
-        for _, line in ipairs(result.lines) do
-            if line.project and line.name then add_line(projects, line, whole) end
-        end
-        if whole and header.project then project_of(projects, header.project).whole = true end
     end)
     if not good then return nil, err end
-    return projects, last, unreadable
+    return projects, last, damaged
 end
 
 -- Secrets that have a folder, or a line in a run, or both.
@@ -83,9 +84,8 @@ local function all_secrets(dir, projects, only)
     for _, secret in ipairs(secrets) do seen[secret.project .. "/" .. secret.name] = true end
     for id, project in pairs(projects) do
         for name in pairs(project.lines) do
-            local folder = paths.folder(id, name) -- nil: a name that a run could not save
             if (not only or id == only) and not seen[id .. "/" .. name] then
-                secrets[#secrets + 1] = { project = id, name = name, folder = folder }
+                secrets[#secrets + 1] = { project = id, name = name }
             end
         end
     end
@@ -96,18 +96,35 @@ local function all_secrets(dir, projects, only)
     return secrets
 end
 
-local CLOCKS_DIFFER = 60 -- seconds
+-- A name that the service does not know or take, and of which nothing was saved.
+local function is_mistake(secret, line)
+    return line.outcome == "failed" and not secret.folder
+        and (line.kind == "not_found" or line.kind == "argument")
+end
 
-local function problem_of(secret, line, max_age)
-    if not secret.newest then return "it has no good backup" end
-    if line and line.outcome == "failed" then
-        return ("the last run failed: %s: %s"):format(line.kind or "?", line.message or "?")
+-- Without a whole run there is no listing to go by.
+local function is_judged(secret, line, project)
+    if project and project.whole then return project.judged[secret.name] == true end
+    return not (line and (line.outcome == "skipped" or is_mistake(secret, line)))
+end
+
+local DELETED = "; if it was deleted on purpose, move %s out of the store and run `csms prune "
+    .. "--forget-missing`"
+
+local function failure_of(secret, line, project)
+    local problem = ("the last run failed: %s: %s"):format(line.kind or "?", line.message or "?")
+    -- Elsewhere the next whole run tells that it is no longer listed.
+    if project.whole or line.kind ~= "not_found" then return problem end
+    return problem .. DELETED:format(secret.folder)
+end
+
+local function age_problem(secret, age, max_age)
+    if age < -blobs.CLOCKS_DIFFER then
+        return "its newest backup is from the future, because a clock was wrong; "
+            .. blobs.RID_OF_FUTURE:format(secret.folder)
     end
-    if secret.age < -CLOCKS_DIFFER then
-        return "its newest backup is from the future; a clock was wrong"
-    end
-    if max_age and secret.age > max_age then
-        return ("its newest backup is %.1f hours old"):format(secret.age / 3600)
+    if max_age and age > max_age then
+        return ("its newest backup is %.1f hours old"):format(age / 3600)
     end
 end
 
@@ -115,55 +132,103 @@ local function judge(dir, secret, project, opts, now)
     local line = project and project.lines[secret.name]
     local result = {
         project = secret.project, name = secret.name, outcome = line and line.outcome,
-        -- Without a whole run there is no listing to go by.
-        judged = not (project and project.whole) and not (line and line.outcome == "skipped")
-            or project ~= nil and project.judged[secret.name] == true,
+        judged = is_judged(secret, line, project),
     }
     local newest, err
     if secret.folder then newest, err = blobs.newest_good(dir, secret.folder) end
     result.newest = newest and newest.saved_at
     result.age = newest and now - newest.saved_at
-    if result.judged and not newest and err then
+    if not result.judged then return result end
+    if err and not newest then
         result.problem = err.message
-    elseif result.judged then
-        result.problem = problem_of(result, line, opts.max_age)
+    elseif line and line.outcome == "failed" then
+        result.problem = failure_of(secret, line, project)
+    elseif not newest then
+        result.problem = "it has no good backup"
+    else
+        result.problem = age_problem(secret, result.age, opts.max_age)
     end
     return result
 end
 
--- Projects of which all secrets were asked for, and no run has come to its end:
--- nobody knows what is missing.
-local function count_never_whole(projects, only)
-    local count = 0
+-- All secrets of a project were asked for, and no run has come to its end, or none for
+-- too long: nobody knows what is missing.
+local function listing_problem(id, project, max_age, now)
+    if not project.broke_off then return nil end
+    if not project.whole then
+        return ("no `csms backup --all` of it has come to its end yet: secrets may be missing; "
+            .. "if there is no such project, move the records that `csms runs -p %s` names out "
+            .. "of %s/"):format(id, paths.RUNS)
+    end
+    local age = now - stamps.parse(project.whole)
+    if max_age and age > max_age then
+        return ("its last whole `csms backup --all` is %.1f hours old, and later ones broke off: "
+            .. "secrets may be missing"):format(age / 3600)
+    end
+end
+
+local function listing_problems(projects, opts, now)
+    local problems = {}
     for id, project in pairs(projects) do
-        if project.asked_all and not project.whole and (not only or id == only) then
-            count = count + 1
+        local problem = listing_problem(id, project, opts.max_age, now)
+        if problem and (not opts.project or id == opts.project) then
+            problems[#problems + 1] = { project = id, problem = problem }
         end
+    end
+    table.sort(problems, function(a, b) return a.project < b.project end)
+    return problems
+end
+
+-- The projects that a damaged record may be about, as keys.
+local function suspects(record, projects, secrets)
+    if record.project then return { [record.project] = true } end
+    local ids = {}
+    for known in pairs(projects) do ids[known] = true end
+    for _, secret in ipairs(secrets) do ids[secret.project] = true end
+    return ids
+end
+
+-- Whether a whole run came after a damaged record, of each project that it may be about:
+-- what the record left out is not known.
+local function is_superseded(record, projects, ids)
+    for id in pairs(ids) do
+        local whole = projects[id] and projects[id].whole
+        if not whole or whole < record.stamp then return false end
+    end
+    return next(ids) ~= nil
+end
+
+local function count_unreadable(damaged, projects, secrets)
+    local count = 0
+    for _, record in ipairs(damaged) do
+        local ids = suspects(record, projects, secrets)
+        if not is_superseded(record, projects, ids) then count = count + 1 end
     end
     return count
 end
 
 --- {secrets = {{project, name, newest, age, outcome, judged, problem}, ...},
---- problems, never_whole, unreadable, run}: newest in seconds since 1970, age in seconds;
---- `problems` a count, which includes never_whole, the number of projects whose
---- `--all` runs never came to an end, and unreadable, that of damaged records which no
---- whole run came after; `run` the last run's header with its id and
---- when it ended; or nil and the error.
+--- projects = {{project, problem}, ...}, problems, unreadable, run}: newest in seconds
+--- since 1970, age in seconds; `projects` those whose `--all` runs do not come to an end;
+--- `problems` a count, which includes these and unreadable, the number of damaged records
+--- which no whole run came after; `run` the last run's header with its id and when it
+--- ended; or nil and the error.
 -- opts: {max_age = seconds, project = id}, each optional; now: seconds since 1970.
 function M.run(dir, opts, now)
-    local projects, last, unreadable = read_runs(dir)
+    local projects, last, damaged = read_runs(dir, opts.project, now)
     if not projects then return nil, last end
     local secrets, err = all_secrets(dir, projects, opts.project)
     if not secrets then return nil, err end
-    local status = { secrets = {}, problems = unreadable, unreadable = unreadable }
+    local status = {
+        secrets = {}, projects = listing_problems(projects, opts, now), run = last,
+        unreadable = count_unreadable(damaged, projects, secrets),
+    }
+    status.problems = status.unreadable + #status.projects
     for index, secret in ipairs(secrets) do
         local result = judge(dir, secret, projects[secret.project], opts, now)
         status.secrets[index] = result
         if result.problem then status.problems = status.problems + 1 end
     end
-    status.never_whole = count_never_whole(projects, opts.project)
-    status.problems = status.problems + status.never_whole
-    status.run = last
     return status
 end
 
