@@ -517,20 +517,35 @@ describe("prune()", function()
 end)
 
 describe("a backup from the future", function()
-    it("would stay as the newest, so nothing is removed", function()
+    it("is no day that a rule could go by, so nothing is removed, and the cure is told", function()
         local past = history.new(root)
         local now = core.time()
         local blobs = {
             past:blob(PROJECT, "one", now - 3600, "older"), past:blob(PROJECT, "one", now, "now"),
             past:blob(PROJECT, "one", now + 3600, "from the future"),
+            past:blob(PROJECT, "two", now + 3600, "from the future"),
+            past:blob(PROJECT, "three", now - 3600, "three"),
         }
         past:run(now - 7200, {}, blobs)
+        -- The last that was saved has the last stamp: it is not to go alone.
+        assert(store:save(PROJECT, "one", "the last"))
+        assert(store:close())
         local before = folders.find(root, "%.blob$")
         for _, dry_run in ipairs { true, false } do
             local err = failure("config", store:prune({ last = 1 }, dry_run))
-            assert.matches("from the future", err.message)
+            assert.matches(("in %s/blobs/%s/one and 1 more are from the future")
+                :format(root, PROJECT), err.message, 1, true)
+            assert.matches("move each such folder as a whole out", err.message, 1, true)
         end
         assert.same(before, folders.find(root, "%.blob$"))
+        for _, name in ipairs { "one", "two" } do
+            os.rename(("%s/blobs/%s/%s"):format(root, PROJECT, name), folder .. "/" .. name)
+            assert(store:save(PROJECT, name, "anew"))
+        end
+        assert(store:close())
+        assert.equal(3, assert(store:prune { last = 1 }).kept)
+        assert(store:forget_missing())
+        assert.same({}, assert(store:verify()).problems)
     end)
 end)
 

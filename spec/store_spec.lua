@@ -856,6 +856,19 @@ describe("a time to read at", function()
         assert.equal("last of the day", at(ids.last))
     end)
 
+    it("may be a run of a clock that was wrong: what it saved, where it did", function()
+        local one = past:blob(PROJECT, "one", DAY + 500 * 86400, "ahead")
+        local ahead = past:run(DAY + 499 * 86400, {}, { one })
+        local back = past:run(DAY + 3 * 86400, {}, {
+            past:blob(PROJECT, "one", DAY + 500 * 86400 + 0.001, "one"),
+            past:blob(PROJECT, "two", DAY + 3 * 86400, "two"),
+        })
+        past:blob(PROJECT, "two", DAY + 4 * 86400, "two, later")
+        assert.equal("ahead", at(ahead))
+        assert.equal("one", at(back))
+        assert.equal("two", (assert(store:read(PROJECT, "two", back))))
+    end)
+
     it("that is before the first backup finds none, and says why", function()
         local err = failure("not_found", store:read(PROJECT, "one", "2026-02-27"))
         assert.matches("that is as old as 2026-02-27", err.message, 1, true)

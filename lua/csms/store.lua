@@ -234,11 +234,11 @@ end
 
 -- ---- reading ----------------------------------------------------------------
 
--- The latest stamp that `at` allows: nil for any; or nil and the error.
-local function stamp_of(dir, at)
+-- The latest stamp that `at` allows, to one secret or to any: or nil and the error.
+local function stamp_of(dir, at, project, name)
     local moment = stamps.parse_moment(at)
     if moment then return stamps.format(moment + 0.0001) end
-    local found, err = runs.find(dir, at)
+    local found, err = runs.find(dir, at, project, name)
     if found then return found end
     return nil, err or errors.new("argument", ("'%s' is neither a time (2026-11-21 or "
         .. "2026-11-21T16:00Z) nor the id of a run"):format(at:sub(1, 80)))
@@ -255,7 +255,7 @@ local function find(dir, project, name, at)
     if not folder then return nil, err end
     local latest
     if at then
-        latest, err = stamp_of(dir, at)
+        latest, err = stamp_of(dir, at, project, name)
         if not latest then return nil, err end
     end
     local found

@@ -11,7 +11,8 @@ local M = {
     CLOCKS_DIFFER = 60,
     --- What helps where a secret's newest blobs are from the future; %s is its folder. The
     --- newest of them is the last that was saved, whatever its stamp.
-    RID_OF_FUTURE = "move %s as a whole out of the store, keep it, and back it up anew at once",
+    RID_OF_FUTURE = "move %s as a whole out of the store, keep it, and back the secret up anew "
+        .. "at once",
 }
 
 local function folders(dir, path)

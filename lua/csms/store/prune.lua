@@ -14,8 +14,6 @@ local writer = require "csms.store.writer"
 
 local M = {}
 
-local CLOCKS_DIFFER = 60 -- seconds
-
 -- Whether the store wrote it: a run names it, or it has its digest. What cannot be read
 -- stays, as a stranger's file does.
 local function is_own(dir, blob, named)
@@ -38,11 +36,6 @@ end
 local function add_removable(dir, secret, keep, named, removable)
     local found, err = blobs.of_folder(dir, secret.folder)
     if not found then return nil, err end
-    -- It would count as the newest for ever, and all later ones would go.
-    if found[1] and found[1].saved_at > core.time() + CLOCKS_DIFFER then
-        return nil, errors.new("config", ("%s/%s is from the future, because a clock was wrong; "
-            .. "move it away first"):format(dir.root, found[1].file))
-    end
     local newest
     newest, err = blobs.newest_good(dir, secret.folder)
     if not newest then return not err and #found or nil, err end
@@ -58,6 +51,23 @@ local function add_removable(dir, secret, keep, named, removable)
     return stay
 end
 
+local FUTURE = "the newest backups in %s/%s%s are from the future, because a clock was wrong; "
+    .. blobs.RID_OF_FUTURE:format "each such folder"
+
+-- Whether the stamps are of the days when the blobs were saved, by which the rules go: true,
+-- or nil and the error. Whatever was saved after one from the future has a later stamp.
+local function check_stamps(dir, secrets)
+    local latest, wrong = core.time() + blobs.CLOCKS_DIFFER, {}
+    for _, secret in ipairs(secrets) do
+        local found, err = blobs.of_folder(dir, secret.folder)
+        if not found then return nil, err end
+        if found[1] and found[1].saved_at > latest then wrong[#wrong + 1] = secret.folder end
+    end
+    if not wrong[1] then return true end
+    local more = #wrong > 1 and (" and %d more"):format(#wrong - 1) or ""
+    return nil, errors.new("config", FUTURE:format(dir.root, wrong[1], more))
+end
+
 -- What may go, of one project or of all, and how many blobs stay; or nil and the error.
 local function plan(dir, keep, project)
     local named, err = runs.saved(dir)
@@ -65,6 +75,9 @@ local function plan(dir, keep, project)
     local secrets
     secrets, err = blobs.secrets(dir, project)
     if not secrets then return nil, err end
+    local good
+    good, err = check_stamps(dir, secrets)
+    if not good then return nil, err end
     local removable, kept = {}, 0
     for _, secret in ipairs(secrets) do
         local stay

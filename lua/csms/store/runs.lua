@@ -145,26 +145,29 @@ function M.describe(run, result)
     return description
 end
 
--- The latest stamp in a run: of its end, of what it saved, or its own.
-local function last_stamp(run, result)
-    local last = run.stamp
+-- The stamp of the last blob that a run saved, of one secret or of all; nil for none.
+local function last_saved(result, project, name)
+    local last
     for _, line in ipairs(result.lines) do
-        local stamp = line.outcome == "saved" and line.file:match("^.*/([^/]+)%-%x+%.blob$")
-        if stamp and stamp > last then last = stamp end
+        local asked = not name or line.name == name and line.project == project
+        local stamp = asked and line.outcome == "saved"
+            and line.file:match("^.*/([^/]+)%-%x+%.blob$")
+        if stamp and (not last or stamp > last) then last = stamp end
     end
     return last
 end
 
---- The moment, as a stamp, up to which the run of that id has saved; nil where there
---- is none; or nil and the error.
-function M.find(dir, id)
+--- The moment, as a stamp, up to which the run of that id has saved; of a secret that it
+--- saved, where one is asked for, its stamp: those of others are later where a clock was
+--- wrong. nil where there is no such run; or nil and the error.
+function M.find(dir, id, project, name)
     local runs, err = M.list(dir)
     if not runs then return nil, err end
     for _, run in ipairs(runs) do
         if run.id == id then
             local result = M.read(dir, run)
             if result.unread then return nil, result.unread end
-            return last_stamp(run, result)
+            return last_saved(result, project, name) or last_saved(result) or run.stamp
         end
     end
 end
