@@ -354,6 +354,24 @@ describe("prune() never removes", function()
         assert.is_false(exists(old.file))
     end)
 
+    it("the last whole backup, whatever the service gave since", function()
+        local header = "eyJraWQiOiJrIiwiZW5jIjoiQTEyOENCQy1IUzI1NiIsImFsZyI6IlJTQS1PQUVQLTI1NiJ9"
+        local whole = table.concat({ ")CloudSecretManagementBackupV1.com" .. header,
+            ("A"):rep(342), ("A"):rep(22), ("A"):rep(43), ("A"):rep(22) }, ".")
+        local lines = {
+            past:blob(PROJECT, "one", 1000, whole), past:blob(PROJECT, "one", 2000, whole),
+            past:blob(PROJECT, "one", 3000, whole:sub(1, -20)),
+            past:blob(PROJECT, "one", 4000, "garbage"), past:blob(PROJECT, "one", 5000, "garbage"),
+        }
+        past:run(1, {}, lines)
+        local result = assert(store:prune { last = 1 })
+        table.sort(result.removed)
+        assert.same({ lines[1].file, lines[3].file, lines[4].file }, result.removed)
+        assert.equal(2, result.kept)
+        assert.is_true(exists(lines[2].file) and exists(lines[5].file))
+        assert.same({}, assert(store:prune { last = 1 }).removed)
+    end)
+
     it("a file that is not its own, and no run", function()
         local blobs = {}
         for index = 1, 3 do

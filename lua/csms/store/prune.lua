@@ -1,10 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- Removing old backups, by the rules of csms.store.retention. The newest good
--- blob of a secret stays whatever they say, and so does a file that is not the
--- store's own. A run names what is removed before it is. What somebody else removed is
--- named by a run where that is asked for.
+-- blob of a secret stays whatever they say, and so do the newest that csms.blob
+-- calls complete and a file that is not the store's own. A run names what is
+-- removed before it is. What somebody else removed is named by a run where that is
+-- asked for.
 
 local blobs = require "csms.store.blobs"
+local contents = require "csms.blob"
 local core = require "csms.core"
 local errors = require "csms.errors"
 local retention = require "csms.store.retention"
@@ -32,6 +34,18 @@ local function select_kept(found, keep, newest)
     return kept
 end
 
+-- The newest that is a whole backup as far as anyone can tell without the key: a service out
+-- of order may have given something else since. nil where there is none, because a program
+-- may save any text; or nil and the error.
+local function newest_complete(dir, found)
+    for _, blob in ipairs(found) do
+        local data, err = blobs.read(dir, blob)
+        local facts = data and contents.inspect(data)
+        if facts and facts.complete then return blob end
+        if not data and err.code ~= "damaged" and err.code ~= "ENOENT" then return nil, err end
+    end
+end
+
 -- Adds what may go of one secret; returns how many stay, or nil and the error.
 local function add_removable(dir, secret, keep, named, removable)
     local found, err = blobs.of_folder(dir, secret.folder)
@@ -39,7 +53,11 @@ local function add_removable(dir, secret, keep, named, removable)
     local newest
     newest, err = blobs.newest_good(dir, secret.folder)
     if not newest then return not err and #found or nil, err end
+    local complete
+    complete, err = newest_complete(dir, found)
+    if err then return nil, err end
     local kept = select_kept(found, keep, newest)
+    if complete then kept[complete] = true end
     local stay = 0
     for _, blob in ipairs(found) do
         if not kept[blob] and blob.file ~= newest.file and is_own(dir, blob, named) then
