@@ -517,6 +517,24 @@ describe("the form on disk", function()
         assert.same({}, folders.find(root, "%.tmp"))
     end)
 
+    it("is that of another run where a record has become long", function()
+        local about = { project = PROJECT, asked = { all = true } }
+        assert(store:open_run(about))
+        assert(store:stage(PROJECT, "one", "first", nil, function() end))
+        local long = { message = ("x"):rep(1024 * 1024) }
+        for _ = 1, 33 do assert(store:note(PROJECT, "two", "failed", long)) end
+        assert(store:save(PROJECT, "one", "second"))
+        closed(store)
+        local found = assert(store:runs())
+        assert.equal(2, #found)
+        assert.equal("the record became long; another run goes on", found[1].incomplete)
+        assert.is_nil(found[2].incomplete)
+        assert.same(about.asked, found[2].asked)
+        assert.same({ 1, 1 }, { found[1].counts.saved, found[2].counts.saved })
+        assert.equal(33, found[1].counts.failed + found[2].counts.failed)
+        assert.same({}, problems(store))
+    end)
+
     it("has modes of its own, whatever the umask", function()
         for _, umask in ipairs { "000", "022", "077", "277" } do
             local path = folder .. "/" .. umask .. "/store"

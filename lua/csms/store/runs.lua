@@ -27,6 +27,10 @@ end
 -- which `run` then gets.
 local function text_of(dir, run)
     local text, err = dir:read(run.file)
+    if err and err.code == "EFBIG" then
+        err = paths.failure(dir.root, run.file, "EFBIG", "it is longer than any record that csms "
+            .. "writes; move it out of the store: the backups that it names count even so")
+    end
     if text or run.closed or err.code ~= "ENOENT" then return text, err end
     for _, other in ipairs(M.list(dir) or {}) do
         if other.closed and other.stamp == run.stamp then

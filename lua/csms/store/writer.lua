@@ -16,6 +16,7 @@ local M = {}
 
 local GROUP = 64        -- blobs that are made durable at once
 local GROUP_SECONDS = 1 -- and how long the first of them waits for others
+local RECORD = 32 * 1024 * 1024 -- bytes after which a run's record makes room for another one
 
 local Writer = {}
 Writer.__index = Writer
@@ -34,21 +35,23 @@ local function lock(dir)
 end
 
 -- The run's file, with its header in it.
-local function start(self, about)
+local function start(self)
     self.started = core.time()
     self.millis = math.floor(self.started * 1000) -- no blob is older than its run
     self.run = paths.RUNS .. "/" .. paths.open_run(self.started)
     local header = {
         store = self.id, started = stamps.format(self.started), version = core.version,
     }
-    for key, value in pairs(about) do header[key] = value end
-    local good, err = self.dir:create(self.run, record.encode(header))
+    for key, value in pairs(self.about) do header[key] = value end
+    local text = record.encode(header)
+    self.length = #text
+    local good, err = self.dir:create(self.run, text)
     -- Its name too: a prune removes files on the strength of it.
     if good then good, err = self.dir:sync { paths.RUNS } end
     return good, err
 end
 
-local function open(self, about)
+local function open(self)
     local err, good
     self.lock, err = lock(self.dir)
     if not self.lock then return nil, err end
@@ -60,7 +63,7 @@ local function open(self, about)
     end
     good, err = recovery.run(self.dir, self.id)
     if not good then return nil, err end
-    return start(self, about)
+    return start(self)
 end
 
 --- Locks the store at `path`, which it makes if needed, closes what a killed run
@@ -71,9 +74,10 @@ function M.open(path, about)
     local dir, err = directory.open(path, true)
     if not dir then return nil, err end
     local _, pid = core.process()
-    local self = setmetatable({ dir = dir, pid = pid, staged = {}, last = {} }, Writer)
+    local self = setmetatable({ dir = dir, pid = pid, about = about, staged = {}, last = {} },
+        Writer)
     local good
-    good, err = open(self, about)
+    good, err = open(self)
     if good then return self end
     self:abandon()
     return nil, err
@@ -83,6 +87,33 @@ end
 function Writer:abandon()
     if self.lock then self.lock:close() end
     self.dir:close()
+end
+
+-- ---- the record -------------------------------------------------------------
+
+local function append(self, text)
+    local good, err = self.dir:append(self.run, text)
+    if good then self.length = self.length + #text end
+    return good, err
+end
+
+-- After a failure there may be blobs that the run does not name, and a torn line:
+-- the run is closed as that of a killed writer is.
+local function end_run(self, ended)
+    if self.failed then return recovery.run(self.dir, self.id) end
+    return recovery.close_run(self.dir, self.run, ended or {})
+end
+
+-- A program may write for years without an end: what is recorded is read at once. Goes on
+-- in another run where the record has become long: true, or nil and the error.
+local function make_room(self)
+    if self.length < RECORD then return true end
+    local good, err = self:flush()
+    if good then
+        good, err = end_run(self, { incomplete = "the record became long; another run goes on" })
+    end
+    if not good then return nil, err end
+    return start(self)
 end
 
 -- ---- blobs ------------------------------------------------------------------
@@ -114,7 +145,9 @@ end
 function Writer:stage(project, name, blob, facts, done)
     local folder, err = paths.folder(project, name)
     if not folder then return nil, err end
-    local moment
+    local moment, good
+    good, err = make_room(self)
+    if not good then return nil, err end
     moment, err = next_time(self, folder)
     if not moment then return nil, err end
     local digest = core.sha256(blob)
@@ -124,7 +157,6 @@ function Writer:stage(project, name, blob, facts, done)
         file = folder .. "/" .. paths.blob(moment, digest),
         sha256 = digest, bytes = #blob,
     }
-    local good
     good, err = self.dir:create(item.temporary, blob)
     if not good then return nil, err end
     local staged = self.staged
@@ -181,7 +213,7 @@ local function make_durable(self, staged)
         lines[index] = line_of(item)
     end
     good, err = dir:sync(folders)
-    if good then good, err = dir:append(self.run, table.concat(lines)) end
+    if good then good, err = append(self, table.concat(lines)) end
     if good then good, err = dir:sync { self.run } end
     return good, err
 end
@@ -214,19 +246,13 @@ function Writer:note(project, name, outcome, fields)
         if type(key) == "string" then line[key] = plain(key, value) end
     end
     line.outcome, line.project, line.name = outcome, project, name
-    local good, err = self.dir:append(self.run, record.encode(line))
+    local good, err = make_room(self)
+    if good then good, err = append(self, record.encode(line)) end
     self.failed = self.failed or not good
     return good, err
 end
 
 -- ---- closing ----------------------------------------------------------------
-
--- After a failure there may be blobs that the run does not name, and a torn line:
--- the run is closed as that of a killed writer is.
-local function end_run(self, ended)
-    if self.failed then return recovery.run(self.dir, self.id) end
-    return recovery.close_run(self.dir, self.run, ended or {})
-end
 
 --- Makes durable what is staged, ends the run and frees the lock: true, or nil
 --- and the error. ended: what the run's last line says besides the time. In a forked
