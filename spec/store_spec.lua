@@ -302,6 +302,20 @@ describe("store:save()", function()
         assert.same({}, problems(store))
     end)
 
+    it("refuses what would come after the last stamp that there is", function()
+        local past = history.new(root)
+        past:blob(PROJECT, "one", 253402300799.999, "planted")
+        for _ = 1, 2 do
+            local err = failure("config", store:save(PROJECT, "one", "blob"))
+            assert.matches(("%s/blobs/%s/one holds a backup from the end of the year 9999")
+                :format(root, PROJECT), err.message, 1, true)
+        end
+        assert(store:save(PROJECT, "two", "blob"))
+        closed(store)
+        assert.equal(2, #folders.find(root, "%.blob$"))
+        assert.same({}, problems(store))
+    end)
+
     it("raises at the caller's place for wrong types", function()
         raised(function() local _ = store:save(nil, "one", "blob") end)
         raised(function() local _ = store:save(PROJECT, 1, "blob") end)

@@ -6,6 +6,7 @@
 local blobs = require "csms.store.blobs"
 local core = require "csms.core"
 local directory = require "csms.store.directory"
+local errors = require "csms.errors"
 local identity = require "csms.store.identity"
 local paths = require "csms.store.paths"
 local record = require "csms.store.record"
@@ -16,6 +17,7 @@ local M = {}
 
 local GROUP = 64        -- blobs that are made durable at once
 local GROUP_SECONDS = 1 -- and how long the first of them waits for others
+local LAST = 253402300799999 -- the last millisecond of the year 9999, which a stamp can say
 local RECORD = 32 * 1024 * 1024 -- bytes after which a run's record makes room for another one
 
 local Writer = {}
@@ -135,8 +137,14 @@ local function next_time(self, folder)
     local last, err = last_millis(self, folder)
     if not last then return nil, err end
     self.millis = math.max(math.floor(core.time() * 1000), self.millis + 1)
-    self.last[folder] = math.max(self.millis, last + 1)
-    return (self.last[folder] + 0.5) / 1000
+    local millis = math.max(self.millis, last + 1)
+    if millis > LAST then
+        return nil, errors.new("config", ("%s/%s holds a backup from the end of the year 9999, "
+            .. "after which no other can come; %s"):format(self.dir.root, folder,
+            blobs.RID_OF_FUTURE:format "the folder"))
+    end
+    self.last[folder] = millis
+    return (millis + 0.5) / 1000
 end
 
 --- Writes a blob to a temporary file: true, or nil and the error. Once it is
