@@ -390,6 +390,11 @@ describe("csms, where the store fails,", function()
         end
     end)
 
+    it("is 12 for a pipe, which nobody waits for", function()
+        os.execute("mkdir -p '" .. store .. "' && mkfifo '" .. store .. "/pipe'")
+        assert.matches("Not a directory", csms(12, { "status", store .. "/pipe" }).err)
+    end)
+
     it("is 11 while another one writes, whose process it names", function()
         emu:fault { operation = "backup", delay = 60, times = 0 }
         local other = start { "backup", seeded(1), "-o", store }
@@ -654,7 +659,9 @@ describe("--project", function()
         assert.equal(seeded(1), object.name)
         assert.equal("", csms(0, { "runs", store, "-p", none }).out)
         assert.equal("", csms(0, { "prune", store, "--keep-last", "1", "-p", none }).out)
-        local _, summary = cli.objects(csms(0, { "verify", store, "-p", none, "--json" }))
+        local result = csms(0, { "verify", store, "-p", none, "--json" })
+        assert.matches("there is no backup of project " .. none, result.err, 1, true)
+        local _, summary = cli.objects(result)
         assert.equal(0, summary.blobs)
         _, summary = cli.objects(csms(0, { "verify", store, "-p", emu.project, "--json" }))
         assert.equal(2, summary.blobs)

@@ -322,6 +322,8 @@ describe("the next writer", function()
         local before = folders.snapshot(root)
         assert.equal("locked", select(2, store:save(PROJECT, "one", "blob")).code)
         assert.equal(before, folders.snapshot(root))
+        assert.equal("an unfinished run; the next backup closes it, unless it still goes on",
+            assert(store:verify()).interrupted[1].problem)
         other:close()
     end)
 

@@ -28,6 +28,9 @@ function M.run(args, out)
     if not result then return out:failed(err) end
     show(out, result.problems, "damaged")
     show(out, result.interrupted, "interrupted")
+    if args.project and result.blobs == 0 then
+        out:warn("there is no backup of project " .. args.project)
+    end
     local found = ("%d backups, %d runs: "):format(result.blobs, result.runs)
     local exit = exit_codes.OK
     if #result.problems > 0 then

@@ -22,7 +22,8 @@ local function check_run(found, run, result)
         add(found.problems, run.file, "it is of another store (" .. result.header.store .. ")")
     end
     if not run.closed then
-        add(found.interrupted, run.file, "an unfinished run; the next backup closes it")
+        add(found.interrupted, run.file, "an unfinished run; the next backup "
+            .. "closes it, unless it still goes on")
     end
     runs.add_files(found.saved, result, "saved")
     runs.add_files(found.removed, result, "removed")
