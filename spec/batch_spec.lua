@@ -13,6 +13,7 @@ local refuse = simulation.refuse
 local BUSY = refuse(503, "APIG.0613")
 local ABSENT = refuse(400, "CSMS.0106")
 local DOWN = { error = { kind = "network" }, sent = false }
+local RESET = { error = { kind = "network" }, port = 4000 }
 
 local function world_of(service, config)
     local world = simulation.new(service)
@@ -689,6 +690,19 @@ describe("a service that is down", function()
             assert.is_true(world:elapsed() < LONGEST + 60)
         end)
     end
+
+    it("and resets each stream of one connection ends it so too", function()
+        local world, client = world_of(function(request)
+            return request.number <= 3000 and simulation.serve(request) or RESET
+        end)
+        local names = simulation.names(10000)
+        local report = assert(client:backup_many(nil, names))
+        assert_whole(report, names)
+        assert.equal(3000, report.ok)
+        -- At each charge 16 may be in flight.
+        assert.is_true(#world.requests <= 3000 + 16 * (500 / 14 + 1) + 10)
+        assert.is_true(world:elapsed() < LONGEST + 60)
+    end)
 
     it("ends a batch at its deadline, each name in the report", function()
         for _, deadline in ipairs { 0.5, 5, 30 } do

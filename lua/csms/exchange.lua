@@ -81,7 +81,7 @@ end
 local function send(client, call, started)
     local runtime = client.runtime
     call.request.time = runtime.time() + client.auth.offset
-    call.request_id, call.sent = nil, false
+    call.began, call.request_id, call.sent = started, nil, false
     local transfer, err = wire.submit(runtime, call.origin or client.origin, call.credential,
         call.request)
     if not transfer then return nil, err end
@@ -132,7 +132,7 @@ function M.new_call(operation, options, name, argument)
         attempts = nil, probes = nil, refusals = nil, failures = nil, cost = nil,
         renewals = nil, clock_corrected = nil, replaced = nil,
         -- of the last attempt
-        sent = nil, died_port = nil, request_id = nil, stated = nil,
+        began = nil, sent = nil, died_port = nil, request_id = nil, stated = nil,
     }
 end
 

@@ -197,8 +197,9 @@ end
 
 -- The budget's leave: the wait, or nil. A batch without budget probes.
 local function charge(client, call, cost, wait)
-    if wait >= left(call, client.runtime.now()) then return nil end
-    local taken = client.budget:charge(cost, call.died_port, client.runtime.now())
+    local now = client.runtime.now()
+    if wait >= left(call, now) then return nil end
+    local taken = client.budget:charge(cost, call.died_port, call.began, now)
     if taken then
         call.cost = taken
     else
@@ -250,7 +251,7 @@ end
 
 --- Runs attempt(client, call, timeout, now) -> result | nil, err until it succeeds or
 --- there is no point in another one: the result, or nil and the last error.
--- call: what csms.exchange prepares; an attempt leaves its facts in it: `sent`
+-- call: what csms.exchange prepares; an attempt leaves its facts in it: `began`, `sent`
 -- (whether the service may have seen it), `died_port`, `stated`. recover(client,
 -- call, err): whether an error of kind "auth" is mended.
 function M.run(client, call, attempt, recover)
