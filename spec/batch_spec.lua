@@ -368,8 +368,21 @@ describe("backup_all", function()
         assert.equal("a b", keys_of(report.blobs))
         assert.same({ 2, 2, 0 }, { report.total, report.ok, report.failed })
         local err = report.incomplete
-        assert.same({ "service", 4, simulation.PROJECT }, { err.kind, err.attempts, err.project })
+        assert.same({ "service", 10, simulation.PROJECT }, { err.kind, err.attempts, err.project })
         assert.same({ 2, 2 }, progress)
+    end)
+
+    it("asks for a later page as often as for a secret", function()
+        local listing = service_listing(named("a", "b", "c", "d"), 2)
+        local pages = 0
+        local _, client = world_of(function(request)
+            pages = pages + (request.operation == "list" and 1 or 0)
+            return request.operation == "list" and pages > 1 and pages <= 10 and BUSY
+                or listing(request)
+        end)
+        local report = assert(client:backup_all())
+        assert.equal("a b c d", keys_of(report.blobs))
+        assert.is_nil(report.incomplete)
     end)
 
     it("waits for a page that is throttled", function()

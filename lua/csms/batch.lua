@@ -228,6 +228,7 @@ function M.all(client, job)
     }
     fetch(batch, queue)
     if queue.problem then return nil, queue.problem end
+    call.batch = batch.shared -- the other pages are asked for as the items are
     local report, err = run(batch, taker_of(batch, queue))
     if report then report.incomplete = queue.problem end
     return report, err
