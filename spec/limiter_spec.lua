@@ -155,6 +155,43 @@ describe("a batch against a limit", function()
         assert.is_true(refused <= 0.05 * good, ("%d refused, %d good"):format(refused, good))
     end)
 
+    it("of which others take most for a while is used again afterwards", function()
+        local limit = simulation.limit { requests = 20, seconds = 1, window = "first",
+            states = "text" }
+        local others = 0
+        local world = simulation.new(function(request, now)
+            while others < math.min(now - 1000, 60) * 16 do
+                others = others + 1
+                limit.check(now)
+            end
+            return limit.check(now) or simulation.serve(request)
+        end, { latency = 0.01 })
+        local report = assert(world:client():backup_many(nil, simulation.names(3000)))
+        assert.equal(3000, report.ok)
+        assert.is_true(world:elapsed() < 400, world:elapsed() .. " s")
+        local good, refused = status_counts(world.requests, 1065, math.huge)
+        assert.is_true(refused <= 0.01 * good, ("%d refused, %d good"):format(refused, good))
+    end)
+
+    it("is left to several clients", function()
+        local limit = simulation.limit { requests = 20, seconds = 1, window = "first",
+            states = "text" }
+        local world = simulation.new(function(request, now)
+            return limit.check(now) or simulation.serve(request)
+        end, { latency = 0.01 })
+        local started, ended = 0, math.huge
+        world.runtime:each(function()
+            started = started + 1
+            return started <= 4 and started or nil
+        end, 4, function()
+            assert.equal(500, world:client():backup_many(nil, simulation.names(500)).ok)
+            ended = math.min(ended, world.clock)
+        end)
+        local good, refused = status_counts(world.requests, 1005, ended)
+        assert.is_true(refused <= 0.055 * good, ("%d refused, %d good"):format(refused, good))
+        assert.is_true(good >= 0.75 * 20 * (ended - 1005), good .. " got through")
+    end)
+
     it("that ends is left behind: the pace grows again", function()
         local limit = simulation.limit { requests = 20, seconds = 1, window = "first",
             states = "none" }

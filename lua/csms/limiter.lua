@@ -15,6 +15,8 @@ local Limiter = {}
 Limiter.__index = Limiter
 
 local STATED_SHARE = 0.97  -- of a stated limit: its windows and ours drift
+local SHARED = 0.93        -- of that pace, at a refusal even so: others take a share of it;
+local LEAST_SHARE = 0.2    -- of it, which is kept whatever they take
 local DECREASE = 0.95      -- of what got through, at a refusal
 local NEAR = 0.96          -- of the ceiling: from here on growth is slow
 -- Growth in a unit of time, as a share of the ceiling: where none is known yet,
@@ -43,7 +45,7 @@ function M.new(rate, cap)
         succeeded_at = 0,
         wave_at = 0,       -- the first of these refusals
         grown_at = 0,
-        stated = false,    -- whether the pace is one that the service stated
+        stated = nil,      -- the pace that the service stated, which is not exceeded
         longest_wait = 0,  -- that the service stated
         bound = math.huge, -- that the pace must not exceed after such a wait
         through = 0,       -- successes since such a wait
@@ -179,17 +181,19 @@ function Limiter:succeeded(now)
         self.was_blocked, self.through = false, 1
     end
     self.refusals, self.succeeded_at = 0, now
-    if self.pace and not (self.stated or self.closed or self:is_blocked(now)) then
+    if self.pace and not (self.closed or self:is_blocked(now)) then
         grow(self, now)
+        self.pace = math.min(self.pace, self.stated or math.huge)
     end
 end
 
--- "20 a second": that, but where it was refused even so, because somebody else
--- takes a share of the limit.
-local function obey_window(self, limit, period)
+-- "20 a second": that, but less where it was refused even so, because somebody else takes
+-- a share of the limit; from there it grows back.
+local function obey_window(self, now, limit, period)
     local pace = STATED_SHARE * limit / period
-    if self.stated and self.pace <= pace then pace = math.max(0.95 * self.pace, 0.2 * pace) end
-    self.pace, self.stated = pace, true
+    local shared = self.stated and self.pace <= pace
+    self.pace = shared and math.max(SHARED * self.pace, LEAST_SHARE * pace) or pace
+    self.stated, self.ceiling, self.grown_at = pace, self.pace, now
 end
 
 --- A request was throttled. stated: what the answer says (csms.throttling):
@@ -206,7 +210,7 @@ function Limiter:throttled(now, stated)
     -- What was on its way when the refusal came teaches nothing new.
     if same_wave then return end
     if stated.limit then
-        obey_window(self, stated.limit, stated.period)
+        obey_window(self, now, stated.limit, stated.period)
     elseif stated.wait then
         obey_wait(self, now, math.max(stated.least or stated.wait, 1))
     elseif self.pace and (self.refusals < CLOSE_AFTER
