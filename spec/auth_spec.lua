@@ -443,7 +443,9 @@ describe("a batch with a wrong key", function()
 
     it("is not proven by answers that anybody gets", function()
         for _, answer in ipairs { refuse(503, "X"), refuse(429, "APIG.0308"),
-            refuse(404, "APIG.0101"), refuse(400, "APIGW.0201"), refuse(403, "APIG.0401") } do
+            refuse(404, "APIG.0101"), refuse(400, "APIGW.0201"), refuse(403, "APIG.0401"),
+            refuse(403, "403"), { status = 403, body = "<html>no</html>" },
+            { status = 404, body = "" } } do
             local world, client = world_of(simulation.script { answer, answer, BAD_SIGNATURE })
             failure("auth", client:backup_many(nil, simulation.names(200)))
             assert.equal(3, #world.requests)
@@ -524,8 +526,8 @@ describe("a batch", function()
     end)
 
     for _, answer in ipairs {
-        refuse(403, "KMS.0306"), refuse(403, "APIG.0802"), refuse(400, "CSMS.0002"),
-        refuse(409, "X"),
+        refuse(403, "KMS.0306"), refuse(404, "KMS.0207"), refuse(400, "CSMS.0002"),
+        refuse(409, "CSMS.0202"),
     } do
         it("takes a refusal of status " .. answer.status .. " for an answer that authenticated: "
             .. answer.body, function()

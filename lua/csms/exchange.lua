@@ -33,14 +33,16 @@ local function read(operation, answer, credential)
     return result
 end
 
--- Kinds of answers that the service gives only after it has authenticated,
+-- What the service itself answers only to whom it has authenticated: these kinds, with a code
+-- of its own. The gateway's and a proxy's answers, which may have none, anybody gets.
 local AUTHENTICATED = { not_found = true, state = true, denied = true, rejected = true }
--- but for these of the gateway's: no such path, no such request, not from this address.
-local ANONYMOUS = { ["0101"] = true, ["0201"] = true, ["0401"] = true, ["0402"] = true }
+local OWN = { CSMS = true, KMS = true }
 
 local function has_authenticated(call, err)
     if call.origin then return false end -- IAM: signed plainly, whatever signs for the service
-    return not err or AUTHENTICATED[err.kind] and not ANONYMOUS[errors.gateway_code(err)]
+    if not err then return true end
+    local prefix = err.code and err.code:match("^(%u+)%.") or ""
+    return AUTHENTICATED[err.kind] and OWN[prefix]
 end
 
 -- Leaves in the call what retry and auth need to know of this attempt.
