@@ -143,7 +143,8 @@ local function probe(client, call, attempt, last)
         client.budget:refill()
     else
         limiter:probe_failed()
-        if limiter.failed_probes >= PROBES and client.budget.spent then
+        -- Refusals alone lose nothing while the budget lasts; it does where nobody retries.
+        if limiter.failed_probes >= PROBES and (client.budget.spent or not call.retry) then
             call.batch.given_up = err
         end
     end
