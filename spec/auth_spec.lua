@@ -401,6 +401,24 @@ describe("a provider of the program's own", function()
         assert.is_true(world:elapsed() < 5)
     end)
 
+    for what, text in pairs { ["a credential"] = false, ["no credential"] = "the vault is slow" } do
+        it("that has " .. what .. " too late costs an attempt, and nothing is sent", function()
+            local world, client
+            world, client = world_of(simulation.serve, { get = function()
+                world.runtime:sleep(1.5)
+                return not text and keys "sk" or nil, text or nil
+            end })
+            local cause = text or "the provider took all of the time"
+            local err = failure("timeout", client:backup(nil, "name", { timeout = 1 }))
+            assert.same({ "no credential came in time", cause, true, 4 },
+                { err.message, err.cause, err.retryable, err.attempts })
+            err = failure("timeout", client:backup(nil, "name", { deadline = 1 }))
+            assert.same({ "the deadline of 1 s has passed", cause, false, 1 },
+                { err.message, err.cause, err.retryable, err.attempts })
+            assert.equal(0, #world.requests)
+        end)
+    end
+
     for _, how in ipairs { "stop", "close" } do
         it("that waits while the client is ended by " .. how .. " sends nothing", function()
             for _, answers in ipairs { true, false } do

@@ -3,9 +3,11 @@
 
 local blocking = require "csms.runtime.blocking"
 local cases = require "spec.support.cases"
+local chain = require "csms.credentials.chain"
 local client = require "csms.client"
 local core = require "csms.core"
 local emulator = require "spec.support.emulator"
+local fixed = require "csms.credentials.fixed"
 local json = require "cjson"
 local runtime = require "csms.runtime"
 
@@ -327,10 +329,24 @@ describe("a machine without a metadata service", function()
             emu:fault { operation = operation, delay = cases.HELD, times = 0 }
             local _, blob, err = cases.within(1.8, function()
                 local made = cases.client(emu, { credentials = provider() })
-                return made:backup(nil, "secret-0001", { timeout = 0.2 })
+                return made:backup(nil, "secret-0001", { timeout = 0.2, retry = false })
             end)
-            failure("credentials", blob, err)
-            assert.matches("credentials.metadata", err.message, 1, true)
+            failure("timeout", blob, err)
+            assert.matches("credentials.metadata", err.cause, 1, true)
+            assert.is_true(err.retryable)
+        end)
+
+        it("is what a deadline that ends a chain's search names: " .. operation, function()
+            emu:fault { operation = operation, delay = cases.HELD, times = 0 }
+            local made = cases.client(emu, {
+                credentials = chain.new { fixed.env(function() end), provider() } })
+            local _, blob, err = cases.within(1.8, function()
+                return made:backup(nil, "secret-0001", { deadline = 0.2 })
+            end)
+            failure("timeout", blob, err)
+            assert.matches("^the deadline of 0.2 s", err.message)
+            assert.matches("^credentials.metadata: ", err.cause)
+            assert.is_false(err.retryable)
         end)
     end
 
@@ -342,7 +358,9 @@ describe("a machine without a metadata service", function()
             made.config.project = nil -- of this process's environment
             return made:backup(nil, "secret-0001", { deadline = 0.2, timeout = 0.2 })
         end)
-        assert.is_table(err)
+        assert.equal("timeout", err.kind)
+        assert.matches("^the deadline of 0.2 s has passed while the project", err.message)
+        assert.matches("^credentials.metadata: ", err.cause)
     end)
 
     it("is what an endpoint that is no URL says", function()

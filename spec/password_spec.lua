@@ -259,9 +259,10 @@ describe("password fails", function()
         emu:fault { operation = "iam_token", delay = cases.HELD, times = 0 }
         local made = cases.client(emu, { credentials = provider() })
         local _, blob, err = cases.within(1.8, function()
-            return made:backup(nil, "secret-0001", { timeout = 0.3 })
+            return made:backup(nil, "secret-0001", { timeout = 0.3, retry = false })
         end)
-        failure("credentials", blob, err)
+        failure("timeout", blob, err)
+        assert.matches("^credentials.password: ", err.cause)
     end)
 
     it("and can be asked again", function()

@@ -57,21 +57,29 @@ local function is_bad(self, credential, now)
 end
 
 -- A copy, because the call adds to it. A program's own provider may pass on what another
--- call met: of this one's service that says nothing, but that its time is over.
-local function failure(self, err, ends_at)
-    if errors.is_error(err) then
-        local over = err.kind == "timeout" and ends_at and self.context.runtime.now() >= ends_at
-        if over or err.kind == "credentials" then return errors.copy(err) end
-    end
+-- call met: of this one's service that says nothing.
+local function failure(err)
+    if errors.is_error(err) and err.kind == "credentials" then return errors.copy(err) end
     return errors.new("credentials", "the provider gave no credential: " .. tostring(err))
 end
 
---- The credential to send now, or nil and an error of kind "credentials", or
---- "auth" for one that was refused within the last minute.
--- ends_at: when the call must end, or nil; no source takes longer.
+-- err: what the provider said, or nil where it gave a credential.
+local function too_late(err)
+    local cause = errors.is_error(err) and err.message or err and tostring(err)
+    return errors.new("timeout", "no credential came in time",
+        { cause = cause or "the provider took all of the time" })
+end
+
+--- The credential to send now, or nil and an error: of kind "credentials"; "timeout" where
+--- the time was over first; "auth" for one that was refused within the last minute.
+-- ends_at: when the call must end, or nil.
 function Auth:credential(now, ends_at)
     local credential, err = ask(self, nil, ends_at)
-    if not credential then return nil, failure(self, err, ends_at) end
+    -- A transfer may end a little early.
+    if ends_at and ends_at - self.context.runtime.now() <= 0.001 then
+        return nil, too_late(err)
+    end
+    if not credential then return nil, failure(err) end
     if is_bad(self, credential, now) then
         return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
             .. "not sent again, because five bad signatures lock them; check ak and sk")

@@ -83,7 +83,7 @@ end
 local function send(client, call, started)
     local runtime = client.runtime
     call.request.time = runtime.time() + client.auth.offset
-    call.began, call.request_id, call.sent = started, nil, false
+    call.began = started
     local transfer, err = wire.submit(runtime, call.origin or client.origin, call.credential,
         call.request)
     if not transfer then return nil, err end
@@ -104,10 +104,14 @@ end
 -- The source of the credential may take some of the time.
 local function attempt(client, call, timeout, asked)
     local err
-    call.stated = nil
+    call.stated, call.request_id, call.sent, call.died_port = nil, nil, false, nil
     call.credential, err = client.auth:credential(asked, asked + timeout)
     if client.closed then return nil, retry.cancelled_error() end -- meanwhile
-    if not call.credential then return nil, err end
+    if not call.credential then
+        -- An attempt whose time is over was one, so that it is not repeated without end.
+        if err.kind == "timeout" then call.attempts = call.attempts + 1 end
+        return nil, err
+    end
     local now = client.runtime.now()
     call.request.timeout = timeout - (now - asked)
     return send(client, call, now)

@@ -51,9 +51,9 @@ local function keep_project(limit, client, region, call)
     client.project_error = err
 end
 
-local function too_late(call)
+local function too_late(call, cause)
     return errors.new("timeout", ("the deadline of %g s has passed while the project was looked "
-        .. "up"):format(call.deadline), { retryable = false })
+        .. "up"):format(call.deadline), { retryable = false, cause = cause })
 end
 
 -- Once for all calls that ask at the same time; kept for the client's life.
@@ -78,8 +78,7 @@ function M.resolve(client, id, call)
     if not id then
         local credential, err = client.auth:credential(client.runtime.now(), call.ends_at)
         if not credential then
-            local over = call.ends_at and client.runtime.now() >= call.ends_at
-            return nil, err.kind == "timeout" and over and too_late(call) or err
+            return nil, err.kind == "timeout" and too_late(call, err.cause) or err
         end
         id = source.known(client.credentials, "project_id")
         if not id then

@@ -20,9 +20,10 @@ local function left(call, now)
     return call.ends_at and call.ends_at - now or math.huge
 end
 
-local function deadline_error(call)
+-- cause: of the attempt that it cut short, or nil.
+local function deadline_error(call, cause)
     return errors.new("timeout", ("the deadline of %g s has passed"):format(call.deadline),
-        { retryable = false })
+        { retryable = false, cause = cause })
 end
 
 --- Why a call ends whose client was closed meanwhile.
@@ -119,7 +120,7 @@ local function paced(client, call, attempt, last)
     local result
     result, err = attempt(client, call, math.min(call.timeout, left(call, now)), now)
     if err and err.kind == "timeout" and left(call, client.runtime.now()) <= 0.001 then
-        err = deadline_error(call)
+        err = deadline_error(call, err.cause)
     end
     note_outcome(client, call, err)
     return result, err
