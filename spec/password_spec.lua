@@ -252,7 +252,8 @@ describe("password fails", function()
 
     it("where the password would travel unencrypted", function()
         local err = failure("config", new(login { iam_endpoint = "http://iam.example" }))
-        assert.matches("^credentials%.password: iam_endpoint: .*plain http", err.message)
+        assert.matches("^credentials%.password: iam_endpoint: .*plain http.*; use https$",
+            err.message)
     end)
 
     it("where no answer comes within the call's time", function()
