@@ -250,7 +250,7 @@ describe("the default chain", function()
     local NO_ENVIRONMENT = { HUAWEICLOUD_SDK_AK = false, HUAWEICLOUD_SDK_SK = false }
     local NO_POD = {
         HUAWEICLOUD_SDK_AK = false, HUAWEICLOUD_SDK_SK = false,
-        HC_CONTAINER_CREDENTIALS_FULL_URI = false,
+        HC_CONTAINER_CREDENTIALS_FULL_URI = false, HC_CONTAINER_AUTHORIZATION_TOKEN_FILE = false,
     }
 
     local function chosen(made)

@@ -149,15 +149,13 @@ describe("pod identity", function()
 end)
 
 describe("pod identity has nothing to offer", function()
-    it("where one of the variables is not set", function()
-        for _, source in ipairs { provider(), provider(emu.pod_identity_uri), provider(nil, path),
-            provider("", path), provider(emu.pod_identity_uri, "") } do
+    it("where the variables are not set", function()
+        for _, source in ipairs { provider(), provider("", "") } do
             local err, absent = refusal(source)
             assert.matches(URI, err.message, 1, true)
             assert.matches(FILE, err.message, 1, true)
             assert.is_true(absent)
         end
-        assert.equal(0, asked())
     end)
 end)
 
@@ -168,6 +166,17 @@ describe("pod identity fails, and stops a chain,", function()
         assert.is_false(absent)
         return err
     end
+
+    it("where one of the variables is not set", function()
+        for _, source in ipairs { provider(emu.pod_identity_uri),
+            provider(emu.pod_identity_uri, "") } do
+            assert.matches(FILE .. " is not set", broken(source).message, 1, true)
+        end
+        for _, source in ipairs { provider(nil, path), provider("", path) } do
+            assert.matches(URI .. " is not set", broken(source).message, 1, true)
+        end
+        assert.equal(0, asked())
+    end)
 
     it("where the file cannot be read", function()
         for _, name in ipairs { "/nonexistent/token", "/" } do

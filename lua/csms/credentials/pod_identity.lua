@@ -67,8 +67,12 @@ local function read_answer(answer, context)
 end
 
 local function fetch(self, context)
+    if not (self.uri or self.file) then
+        return fail(URI .. " and " .. FILE .. " are not set", true)
+    end
+    -- One alone is a mistake: the next source, such as the node's agency, is another user.
     if not (self.uri and self.file) then
-        return fail(URI .. " and " .. FILE .. " are not both set", true)
+        return fail((self.uri and FILE or URI) .. " is not set")
     end
     local authorization, err, absent = read_authorization(self.file)
     if not authorization then return nil, err, absent end
