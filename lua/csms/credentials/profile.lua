@@ -31,8 +31,8 @@ local function read(self, context)
     return profile
 end
 
---- The file's keys; read once, and again where they were refused: they may have
---- been replaced.
+--- The file's keys; read once, and again where they are named as refused, because they may
+--- have been replaced. After a bad signature a client names only temporary ones (csms.auth).
 function Profile:get(refused, context)
     if self.closed then return source.fail("profile", "the provider is closed") end
     if self.credential and self.credential ~= refused then return self.credential end
