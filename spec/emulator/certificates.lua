@@ -79,9 +79,10 @@ function certificates.write(dir)
     save(dir, "self_signed", server(nil, here))
 end
 
--- The RSA key that seals the instance's blobs.
+-- The RSA key that seals the instance's blobs. Three primes are found in a third of the time that
+-- two take, which each start waits for; the public key is as any.
 function certificates.write_blob_key(path)
-    write(path, pkey.new({ type = "RSA", bits = 2048 }):toPEM("private"))
+    assert(os.execute("openssl genrsa -primes 3 -out '" .. path .. "' 2048 2>/dev/null"))
 end
 
 return certificates
