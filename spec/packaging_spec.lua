@@ -41,6 +41,7 @@ describe("packaging", function()
     end)
 
     it("builds from what git archives alone, and to the same bytes in any folder", function()
+        if abi ~= "5.4" then return end -- it builds for both
         if not run("git rev-parse --git-dir"):find("exit 0\n$") then
             pending("this is no git checkout")
         end
@@ -49,10 +50,10 @@ describe("packaging", function()
             for index, name in ipairs { "one", "another/folder" } do
                 local copy = quote(folder .. "/" .. name)
                 local output = run(("mkdir -p %s && git archive HEAD | tar -x -C %s && "
-                    .. "env -u MAKEFLAGS -u BUILD make -C %s LUAS=%s"):format(copy, copy, copy,
-                    abi))
+                    .. "env -u MAKEFLAGS -u BUILD make -j 2 -C %s"):format(copy, copy, copy))
                 assert.matches("exit 0\n$", output)
-                sums[index] = run(("sha256sum <%s/.build/%s/csms/core.so"):format(copy, abi))
+                sums[index] = run(("cd %s/.build && sha256sum 5.4/csms/core.so 5.1/csms/core.so")
+                    :format(copy))
                 assert.matches("exit 0\n$", sums[index])
             end
             assert.equal(sums[1], sums[2])
