@@ -1060,8 +1060,8 @@ describe("over the wire", function()
 end)
 
 describe("memory", function()
-    it("stays flat over 20,000 secrets with on_result", function()
-        local emu = emulator.start { secrets = 20000 }
+    it("stays flat over 8,000 secrets with on_result", function()
+        local emu = emulator.start { secrets = 8000 }
         local output, status = cases.run(([[
             local csms = require "csms"
             local client = assert(csms.new { endpoint = %q, ca_file = %q, project = %q,
@@ -1076,7 +1076,7 @@ describe("memory", function()
             local report = assert(client:backup_all(nil, { on_result = function(name, blob)
                 assert(blob)
                 count = count + 1
-                local quarter = math.floor((count - 1) / 5000) + 1
+                local quarter = math.floor((count - 1) / 2000) + 1
                 if count %% 50 == 0 then most[quarter] = math.max(most[quarter], resident()) end
             end }))
             print(report.ok, next(report.blobs), math.floor((most[4] - most[1]) / 1024))
@@ -1084,9 +1084,9 @@ describe("memory", function()
         emu:stop()
         assert.equal(0, status, output)
         local ok, kept, grown = output:match("^(%d+)\t(%S+)\t(-?%d+)\n$")
-        assert.same({ "20000", "nil" }, { ok, kept }, output)
+        assert.same({ "8000", "nil" }, { ok, kept }, output)
         -- AddressSanitizer keeps what is freed for a while.
-        local allowed = (os.getenv "CSMS_SPEC_LUA" or ""):find("asan") and 65536 or 2048
+        local allowed = (os.getenv "CSMS_SPEC_LUA" or ""):find("asan") and 65536 or 1024
         assert.is_true(tonumber(grown) <= allowed, grown .. " KiB")
     end)
 end)
