@@ -48,6 +48,11 @@ local function seeded(number)
     return ("secret-%04d"):format(number)
 end
 
+-- The environments of a csms that has one second where it has ten, and of one that asks as often
+-- with --all as it likes.
+local IMPATIENT = { LUA_INIT = 'require("csms.cli.interrupt").GRACE = 1' }
+local UNLIMITED = { LUA_INIT = 'require("csms.cli.connection").RATE_OF_ALL = 0' }
+
 -- The environment of a csms whose reads of what matches a pattern fail.
 local function broken_disk(pattern)
     return { LUA_INIT = ([[
@@ -181,7 +186,8 @@ describe("csms backup", function()
     it("advises to try again only where that may help", function()
         local again = "run it again, with %-%-max%-age"
         assert.not_matches(again, csms(3, { "backup", "nope", "a/b", "-o", store }).err)
-        emu:fault { operation = "backup", name = seeded(1), status = 503, times = 0 }
+        emu:fault { operation = "backup", name = seeded(1), status = 429, times = 0,
+            headers = { ["Retry-After"] = "1000" } } -- which is not waited for
         assert.matches(again, csms(3, { "backup", "nope", seeded(1), "-o", store }).err)
     end)
 
@@ -414,10 +420,10 @@ end)
 
 describe("a signal", function()
     -- A whole-project run that is slow, with that many requests on their way.
-    local function start_slow_run(delay, requests)
+    local function start_slow_run(delay, requests, env)
         emu:fault { operation = "backup", delay = delay, times = 0 }
-        local process = start { "backup", "--all", "-o", store, "--rate", "0", "--json",
-            "--concurrency", "4" }
+        local process = start({ "backup", "--all", "-o", store, "--rate", "0", "--json",
+            "--concurrency", "4" }, env)
         cli.wait_for("requests", function() return #emu:requests "backup" >= requests end)
         return process
     end
@@ -452,7 +458,7 @@ describe("a signal", function()
     end
 
     it("does not wait for long", function()
-        local process = start_slow_run(300, 4)
+        local process = start_slow_run(300, 4, IMPATIENT)
         process:signal "TERM"
         local result = process:wait()
         assert.equal(143, result.exit)
@@ -465,7 +471,7 @@ describe("a signal", function()
         back_up()
         emu:delete { seeded(1), seeded(2) }
         emu:fault { operation = "restore", delay = 300, times = 0 }
-        local process = start { "restore", "--from", store, "--all", "--json" }
+        local process = start({ "restore", "--from", store, "--all", "--json" }, IMPATIENT)
         cli.wait_for("a restore", function() return #emu:requests "restore" > 1 end)
         process:signal "TERM"
         local result = process:wait()
@@ -829,6 +835,7 @@ describe("the bad morning", function()
         end
         csms(0, { "backup", "--all", "-o", store, "--rate", "0" }, many.env)
         many:delete(names)
+        many.env.LUA_INIT = UNLIMITED.LUA_INIT
         local result = csms(0, { "restore", "--from", store, "--all" }, many.env)
         assert.matches("200 restored, of 200", result.err)
         for number = 1, 200 do

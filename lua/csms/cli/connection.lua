@@ -6,7 +6,7 @@ local interrupt = require "csms.cli.interrupt"
 
 local M = {}
 
-local RATE_OF_ALL = 10 -- requests a second with --all: production shares the quota
+M.RATE_OF_ALL = 10 -- requests a second with --all: production shares the quota
 
 local function tell(out)
     return function(event)
@@ -21,7 +21,7 @@ end
 
 --- A client that stops on a signal, or nil and the error.
 function M.open(args, out)
-    local rate = args.rate or args.all and RATE_OF_ALL or 0
+    local rate = args.rate or args.all and M.RATE_OF_ALL or 0
     local client, err = csms.new {
         endpoint = args.endpoint, region = args.region, project = args.project,
         ca_file = args.ca_file, deadline = args.deadline, concurrency = args.concurrency,

@@ -9,8 +9,9 @@ local runtime = require "csms.runtime"
 
 local M = {}
 
-local GRACE = 10   -- seconds
 local EVERY = 0.25 -- seconds between looks
+
+M.GRACE = 10 -- seconds that what is in flight has
 
 --- From now on a signal ends the client's work instead of the process: true, or
 --- nil and the error.
@@ -25,9 +26,9 @@ function M.watch(client, out)
         elseif not stopped_at then
             stopped_at = runtime.now()
             out:note(("interrupted: what is under way has %d s to end; a second Ctrl-C ends it "
-                .. "at once"):format(GRACE))
+                .. "at once"):format(M.GRACE))
             client:stop()
-        elseif runtime.now() - stopped_at >= GRACE then
+        elseif runtime.now() - stopped_at >= M.GRACE then
             client:close()
         end
     end)
