@@ -185,7 +185,7 @@ check-install: test-packages
 torture: test-packages
 	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
 	@$(MAKE) --no-print-directory $(BUILD)/5.4/csms/core.so
-	@spec/torture/build $(BUILD)/torture
+	+@spec/torture/build $(BUILD)/torture
 	@$(lua_env) lua5.4 spec/torture/run $(BUILD)/torture $(TORTURE)
 
 # libFuzzer; FUZZ_SECONDS=1800 is the long form, FUZZ_SECONDS=replay runs what was
@@ -194,7 +194,7 @@ FUZZ_SECONDS ?= 5
 FUZZ_TARGETS ?=
 fuzz: test-packages
 	@.ci/packages $(LINT_PACKAGES) libclang-rt-dev
-	@spec/fuzz/run "$(BUILD)/fuzz" $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+	+@spec/fuzz/run "$(BUILD)/fuzz" $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 # A Lua 5.4 that is itself built with the sanitizers, so that nothing has to be
 # preloaded, which the specs' child processes would inherit.
@@ -235,7 +235,7 @@ coverage: test-packages
 	@rm -rf '$(BUILD)/coverage'
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/coverage HARDENING= \
 		CFLAGS='$(COVERAGE)' LDFLAGS=--coverage all
-	@spec/torture/build $(BUILD)/coverage/torture '$(CC)' '$(COVERAGE)'
+	+@spec/torture/build $(BUILD)/coverage/torture '$(CC)' '$(COVERAGE)'
 	@{ spec/run "$(BUILD)/coverage" 5.4 $(filter-out spec/strace%,$(ASAN_SPECS)); \
 		spec/run "$(BUILD)/coverage" 5.1 spec/openresty_spec.lua \
 			spec/engine_thread_spec.lua spec/file_spec.lua; \
@@ -283,8 +283,7 @@ soak: test-packages
 	@$(lua_env) lua5.4 spec/bench/soak.lua $(SOAK_CALLS)
 
 # The specs that exercise C most.
-VALGRIND_SPECS ?= spec/core_sign_spec.lua spec/credentials_spec.lua \
-	spec/client_spec.lua
+VALGRIND_SPECS ?= spec/client_spec.lua spec/core_sign_spec.lua spec/credentials_spec.lua
 valgrind: test-packages
 	@.ci/packages valgrind
 	@$(MAKE) --no-print-directory LUAS=5.4 all
