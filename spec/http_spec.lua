@@ -514,14 +514,10 @@ describe("a header", function()
     end)
 
     it("cannot be brought in by user_agent", function()
-        emu:set { log_headers = true }
         for _, evil in ipairs { "a\r\nX-Evil: 1", "a\nX-Evil: 1" } do
-            -- where it is refused, nothing is sent
-            local other = csms.new { endpoint = emu.http1_endpoint, ca_file = emu.ca_file,
-                credentials = csms.credentials.token(emu.token), user_agent = evil, retry = false }
-            if other then other:backup(emu.project, "secret-0001") end
+            failure("config", csms.new { endpoint = emu.http1_endpoint, ca_file = emu.ca_file,
+                credentials = csms.credentials.token(emu.token), user_agent = evil, retry = false })
         end
-        for _, request in ipairs(emu:requests()) do assert.is_nil(request.headers["x-evil"]) end
     end)
 
     it("cannot be brought in by the signing scope", function()

@@ -163,6 +163,7 @@ describe("errors of a value that is refused", function()
                     function() return fixed.env(function() return bad end):get() end,
                 } do
                     local _, err = call()
+                    assert.is_table(err)
                     assert_clean(name, err)
                 end
             end
@@ -171,10 +172,13 @@ describe("errors of a value that is refused", function()
 
     it("do not repeat a wrong type's neighbours", function()
         local _, err = credentials.static { ak = canaries.ak, sk = canaries.sk, sekurity = "x" }
+        assert.is_table(err)
         assert_clean("unknown key", err)
         _, err = credentials.static { ak = canaries.ak, sk = canaries.sk, security_token = 5 }
+        assert.is_table(err)
         assert_clean("wrong type", err)
         _, err = csms.new { endpoint = "https://" .. canaries.ak .. ":" .. canaries.sk .. "@host" }
+        assert.is_table(err)
         assert_clean("endpoint", err)
     end)
 
@@ -182,7 +186,8 @@ describe("errors of a value that is refused", function()
         local ok, made, err = pcall(csms.new, { endpoint = "https://localhost",
             credentials = { ak = canaries.ak, sk = canaries.sk } })
         assert.is_true(ok)
-        if not made then assert_clean("credentials", err) end
+        assert.is_nil(made)
+        assert_clean("credentials", err)
     end)
 end)
 
