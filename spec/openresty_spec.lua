@@ -642,20 +642,30 @@ end)
 -- ---- handlers that are killed -----------------------------------------------
 
 describe("handlers that nginx kills", function()
-    local ABORT = "lua_check_client_abort on;"
-        .. location("abort", "probe.client:backup(nil, 'secret-0001')")
+    -- nginx does not see that a client has gone who went before its handler began.
+    local function abort(work)
+        return "lua_check_client_abort on;"
+            .. location("abort", "probe.begun = (probe.begun or 0) + 1 " .. work)
+            .. location("begun", "ngx.say(probe.begun or 0)")
+    end
+
+    local function wait_until_begun(count)
+        nginx.wait_until("the handlers have begun", function()
+            return get "/begun" == tostring(count)
+        end, cases.SOON)
+    end
 
     it("leave no descriptor and no transfer: a thousand aborted clients", function()
-        start { server = ABORT }
+        start { server = abort "probe.client:backup(nil, 'secret-0001')" }
         get "/backup"
         socket.sleep(0.7) -- the driver ends, and its descriptors are closed
         local pid = server:workers()[1]
         local before = nginx.descriptors(pid)
         emu:fault { operation = "backup", delay = 60, times = 0 }
-        for _ = 1, 10 do
+        for round = 1, 10 do
             local clients = {}
             for index = 1, 100 do clients[index] = server:open "/abort" end
-            socket.sleep(0.05)
+            wait_until_begun(100 * round)
             for _, client in ipairs(clients) do client:close() end
         end
         none_left()
@@ -673,11 +683,11 @@ describe("handlers that nginx kills", function()
     end)
 
     it("leave nothing of a batch", function()
-        start { server = "lua_check_client_abort on;"
-            .. location("abort", "probe.client:backup_all(nil, { concurrency = 8 })") }
+        start { server = abort "probe.client:backup_all(nil, { concurrency = 8 })" }
         emu:fault { operation = "backup", delay = 60, times = 0, after = 5 }
-        for _ = 1, 10 do
+        for round = 1, 10 do
             local client = server:open "/abort"
+            wait_until_begun(round)
             socket.sleep(0.05)
             client:close()
         end
