@@ -981,13 +981,13 @@ describe("workers", function()
 
     it("keep their memory and descriptors over many calls", function()
         start()
-        served("/backup", 3000, 30)
+        served("/backup", 2000, 30)
         local pid = server:workers()[1]
         local resident, descriptors = nginx.resident(pid), nginx.descriptors(pid)
-        for _ = 1, 3 do assert.equal(4000, served("/backup", 4000, 30)) end
+        for _ = 1, 2 do assert.equal(2000, served("/backup", 2000, 30)) end
         assert.same({ pid }, server:workers())
         assert.is_true(nginx.descriptors(pid) <= descriptors + 5)
-        assert.is_true(nginx.resident(pid) - resident < 3000,
+        assert.is_true(nginx.resident(pid) - resident < 1000,
             "KiB more: " .. nginx.resident(pid) - resident)
         assert_quiet()
     end)
