@@ -112,6 +112,9 @@ local function child_of(chunk)
 end
 
 local CHUNK = 1024 * 1024
+local pages = assert(io.popen("getconf PAGESIZE"))
+local PAGE = pages:read("*n")
+pages:close()
 local LARGEST = 2 ^ 29 -- a sanitizer's shadow is larger, and holds no data
 
 local function count_in(text, secret)
@@ -122,27 +125,46 @@ local function count_in(text, secret)
     return count
 end
 
+-- Whether any page of a piece was ever touched, as its entries in pagemap tell (a file of which
+-- not all processes may read): a sanitizer has far more than it uses.
+local function is_used(pagemap, from, size)
+    if not pagemap then return true end
+    pagemap:seek("set", from / PAGE * 8)
+    local entries = pagemap:read(size / PAGE * 8) or ""
+    for at = 8, #entries, 8 do
+        if entries:byte(at) >= 0x40 then return true end -- present, or swapped out
+    end
+    return false
+end
+
 -- How often each of the secrets is in the memory that the process may write to.
 function Child:count(...)
     local secrets, counts, bytes = { ... }, {}, 0
     local memory = assert(io.open("/proc/" .. self.pid .. "/mem", "rb"))
     memory:setvbuf("no")
+    local pagemap = io.open("/proc/" .. self.pid .. "/pagemap", "rb")
     for from, to in files.read("/proc/" .. self.pid .. "/maps"):gmatch("(%x+)%-(%x+) rw") do
         from, to = tonumber(from, 16), tonumber(to, 16)
         local at = to - from <= LARGEST and from or to
         local tail = ""
         while at < to do
-            assert(memory:seek("set", at))
-            local text = memory:read(math.min(CHUNK, to - at))
-            if not text then break end -- a page that cannot be read, such as a device's
-            for index, secret in ipairs(secrets) do
-                local seam = tail:sub(1 - #secret)
-                counts[index] = (counts[index] or 0) + count_in(seam .. text, secret)
+            local size = math.min(CHUNK, to - at)
+            if is_used(pagemap, at, size) then
+                assert(memory:seek("set", at))
+                local text = memory:read(size)
+                if not text then break end -- a page that cannot be read, such as a device's
+                for index, secret in ipairs(secrets) do
+                    local seam = tail:sub(1 - #secret)
+                    counts[index] = (counts[index] or 0) + count_in(seam .. text, secret)
+                end
+                at, bytes, tail = at + #text, bytes + #text, text:sub(-100)
+            else
+                at, tail = at + size, ""
             end
-            at, bytes, tail = at + #text, bytes + #text, text:sub(-100)
         end
     end
     memory:close()
+    if pagemap then pagemap:close() end
     assert(bytes > 256 * 1024, "this is not its memory")
     return (rawget(table, "unpack") or rawget(_G, "unpack"))(counts)
 end
