@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For LD_PRELOAD: a thread that wants to drive the engine comes up to 2 ms
- * late, so that another one may have ended its call meanwhile.
+ * In a program that exports it: a thread that wants to drive the engine comes
+ * up to 2 ms late, so that another one may have ended its call meanwhile.
  */
 #include <dlfcn.h>
 #include <pthread.h>
