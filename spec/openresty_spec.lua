@@ -449,6 +449,20 @@ describe("calls in handlers", function()
         assert_quiet()
     end)
 
+    it("wait for a millisecond at least, the least that nginx can wait for", function()
+        start { init = [[
+            probe.hasty = assert(csms.new(probe.config { retry = { base = 0.001 } }))
+        ]], server = location("hasty", [[
+            local blob, err = probe.hasty:backup(nil, "secret-0001")
+            ngx.say(blob and "ok" or tostring(err))
+        ]]) }
+        for _ = 1, 10 do
+            emu:fault { operation = "backup", status = 503, times = 2 }
+            assert.equal("ok", get "/hasty")
+        end
+        assert.equal(nil, server:complaints()[1]) -- nginx warns of each ngx.sleep(0)
+    end)
+
     it("are told of the same faults as in a plain program", function()
         local json_body = { ["Content-Type"] = "application/json" }
         local listener = assert(socket.bind("127.0.0.1", 0))

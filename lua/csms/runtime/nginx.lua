@@ -14,6 +14,7 @@ local POLL = 0.005        -- seconds between looks without a driver
 local SAFETY = 1          -- the same with one: it may have died
 local DRIVER_RETRY = 1    -- seconds until a driver that failed is tried again
 local READ_TIMEOUT = 3600000 -- ms; never reached, because the thread tells of idleness
+local SHORTEST = 0.001    -- seconds: nginx counts milliseconds, and waits for none in vain
 local LEASE = 40          -- seconds, longer than any source of credentials takes: see is_lost
 local INIT_DEADLINE = 10  -- seconds that a call in init_by_lua may block nginx's start
 
@@ -185,6 +186,7 @@ end
 
 function M:sleep(seconds)
     if in_init() then return init:sleep(seconds) end
+    seconds = math.max(seconds, SHORTEST)
     local group = groups[coroutine.running()]
     if not group then
         ngx.sleep(seconds)
@@ -292,7 +294,7 @@ local function wait_for_flight(flight, ends_at)
     flight.waiters[waiter] = true
     local now = M.now()
     while not flight.done and now < latest and not is_lost(flight, now) do
-        waiter:wait(math.max(math.min(SAFETY, latest - now), 0.001))
+        waiter:wait(math.max(math.min(SAFETY, latest - now), SHORTEST))
         now = M.now()
         -- nginx drops a timer over lua_max_running_timers: then it runs here.
         if not flight.started and now >= flight.asked + SAFETY then run(flight, ends_at) end
