@@ -94,6 +94,8 @@ local INIT = [[
         location /free { return 200 "free"; }
         location /note { content_by_lua_block {
             ngx.say(tostring(ngx.shared.notes:get(ngx.var.arg_key))) } }
+        location /forget { content_by_lua_block {
+            ngx.shared.notes:delete(ngx.var.arg_key) } }
         location /left { content_by_lua_block {
             local probe = require "probe"
             ngx.say(table.concat({ probe.left(probe.client) }, " ")) } }
@@ -290,6 +292,78 @@ describe("phases of nginx", function()
         assert.matches("^ok ", seen[#seen])
         assert.equal(2, emu:counters().requests)
         assert_quiet()
+    end)
+
+    it("that cannot wait get no new credential of a provider that is asked by itself", function()
+        start {
+            main = "env CSMS_CA_FILE;", environment = { CSMS_CA_FILE = emu.ca_file },
+            init = [[
+                probe.provider = probe.password()
+                function probe.ask(key)
+                    local credential, err = probe.provider:get()
+                    ngx.shared.notes:set(key, credential and "ok" or tostring(err))
+                end
+            ]],
+            server = [[
+                location /log { log_by_lua_block { require("probe").ask "log" }
+                    return 200 "x"; }
+                location /gsub { content_by_lua_block {
+                    for _ = 1, 2 do -- two would end the worker
+                        local _ = ("a"):gsub("a", function() require("probe").ask "gsub" end)
+                    end
+                } }
+                location /content { content_by_lua_block { require("probe").ask "content" } }
+                location /due { content_by_lua_block {
+                    require("probe").provider.renew_at = 0 } }
+            ]],
+            http = [[ init_worker_by_lua_block { require("probe").ask "init_worker" } ]],
+        }
+        emu:fault { operation = "iam_token", delay = 1, times = 0 }
+        local function note(key)
+            if key ~= "init_worker" then get("/" .. key) end
+            nginx.wait_until("there is a note", function()
+                return get("/note?key=" .. key) ~= "nil"
+            end)
+            return get("/note?key=" .. key)
+        end
+        for _, key in ipairs { "init_worker", "log", "gsub" } do
+            assert.matches("^config: nginx cannot wait", note(key), nil, nil, key)
+        end
+        assert.equal(0, #emu:requests "iam_token")
+        assert.equal("ok", note "content")
+        get "/due"
+        for _, key in ipairs { "log", "gsub" } do
+            server:get("/forget?key=" .. key)
+            assert.equal("ok", note(key)) -- the old one, which is still good
+        end
+        assert.equal(1, #emu:requests "iam_token")
+        assert_quiet()
+    end)
+
+    -- What asks nobody whether it can wait here would else ask the semaphore for ever.
+    it("that cannot wait end a wait of the runtime's with an error", function()
+        start { server = [[
+            location /waits { log_by_lua_block {
+                local runtime, asked = require "csms.runtime.nginx", 0
+                local transfer = { id = function() return 0 end }
+                function transfer.done()
+                    asked = asked + 1
+                    return asked > 1000
+                end
+                for name, problem in pairs {
+                    once = select(2, pcall(runtime.once, runtime, "key", nil, function() end)),
+                    await = select(2, pcall(runtime.await, runtime, transfer)),
+                } do ngx.shared.notes:set(name, tostring(problem)) end
+            } return 200 "x"; }
+        ]] }
+        get "/backup"
+        get "/waits"
+        for _, name in ipairs { "once", "await" } do
+            nginx.wait_until("there is a note", function()
+                return get("/note?key=" .. name) ~= "nil"
+            end)
+            assert.matches("^csms cannot wait here: API disabled", get("/note?key=" .. name))
+        end
     end)
 
     it("before the fork: init_by_lua blocks, and leaves nothing to the workers", function()

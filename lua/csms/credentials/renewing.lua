@@ -96,10 +96,14 @@ function Renewing:get(refused, context, ends_at)
     local usable = self.credential and self.credential ~= refused
         and now < self.usable_until
     if usable then
-        if now >= self.renew_at then renew_early(self, context, ends_at) end
+        if now >= self.renew_at and context.runtime:available() then
+            renew_early(self, context, ends_at)
+        end
         if self.closed then return source.fail(self.source, "the provider is closed") end
         return self.credential
     end
+    local can_wait, why = context.runtime:available() -- a client has asked before
+    if not can_wait then return nil, errors.new("config", why), false end
     local old = self.credential
     local ended = context.runtime:once(self, ends_at, renew_expired, self, old, context)
     if self.closed then return source.fail(self.source, "the provider is closed") end

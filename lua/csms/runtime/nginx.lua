@@ -110,6 +110,15 @@ local function put_semaphore(waiter)
     spare[#spare + 1] = waiter
 end
 
+-- Until it is posted or the time is over. Whoever has asked available() can wait; anybody
+-- else would be told at once that he cannot, again and again.
+local function wait(waiter, seconds)
+    local posted, problem = waiter:wait(seconds)
+    if not posted and problem ~= "timeout" then
+        error("csms cannot wait here: " .. tostring(problem), 0)
+    end
+end
+
 -- ---- init_by_lua: the master process, before the workers ------------------
 
 -- It may block. Nothing of it may live on in the workers that are forked next,
@@ -163,7 +172,7 @@ local function wait_for(transfer)
     waiting[id] = waiter
     while not transfer:done() do
         ensure_driver()
-        waiter:wait(driver.ready and SAFETY or POLL)
+        wait(waiter, driver.ready and SAFETY or POLL)
         if not driver.ready then post_finished() end
     end
     waiting[id] = nil
@@ -294,7 +303,7 @@ local function wait_for_flight(flight, ends_at)
     flight.waiters[waiter] = true
     local now = M.now()
     while not flight.done and now < latest and not is_lost(flight, now) do
-        waiter:wait(math.max(math.min(SAFETY, latest - now), SHORTEST))
+        wait(waiter, math.max(math.min(SAFETY, latest - now), SHORTEST))
         now = M.now()
         -- nginx drops a timer over lua_max_running_timers: then it runs here.
         if not flight.started and now >= flight.asked + SAFETY then run(flight, ends_at) end
