@@ -14,13 +14,14 @@ setup(function() emu = emulator.start { secrets = 100 } end)
 teardown(function() emu:stop() end)
 before_each(function() emu:reset() end)
 
-local function client_of(changes)
+-- how_to_wait: of another client of the same loop, or nil.
+local function client_of(changes, how_to_wait)
     local config = {
         endpoint = emu.endpoint, ca_file = emu.ca_file, project = emu.project,
         credentials = credentials.static { ak = emu.ak, sk = emu.sk }, retry = false,
     }
-    for key, value in pairs(changes or {}) do config[key] = value end
-    return assert(new_client(config, runtime.new()))
+    for key, value in pairs(changes or {}) do config[key] = value or nil end
+    return assert(new_client(config, how_to_wait or runtime.new()))
 end
 
 -- Runs the functions in one loop until all have ended.
@@ -134,6 +135,41 @@ describe("cqueues", function()
             "the deadline of 0.3 s has passed" }, results)
         assert.equal(1, #emu:requests "iam_token")
     end)
+
+    for operation, changes in pairs {
+        iam_token = function()
+            return { credentials = credentials.password { domain = emu.domain, user = emu.user,
+                password = emu.password, iam_endpoint = emu.iam_endpoint,
+                project_id = emu.project } }
+        end,
+        iam_projects = function()
+            return { project = false, region = "cn-north-4", iam_endpoint = emu.iam_endpoint }
+        end,
+    } do
+        it("cancels nothing that a batch shares with others, " .. operation, function()
+            local shared = client_of(changes())
+            local other = client_of({}, shared.runtime)
+            emu:fault { operation = operation, delay = cases.HELD, times = 1 }
+            local joined, problem, blob
+            local seconds = run(function()
+                other:backup(nil, "secret-0001") -- or the batch's first one went alone
+                problem = select(2, pcall(other.backup_many, other, nil,
+                    { "secret-0001", "secret-0002" }, { on_result = function(name)
+                        if name == "secret-0001" then return shared:backup(nil, name) end
+                        while not joined do cqueues.sleep(0.01) end
+                        error("boom", 0)
+                    end }))
+            end, function()
+                while #emu:requests(operation) == 0 do cqueues.sleep(0.01) end
+                cqueues.running():wrap(function() joined = true end) -- once this one waits
+                blob = shared:backup(nil, "secret-0001")
+            end)
+            assert.equal("boom", problem)
+            assert.is_string(blob)
+            assert.is_true(seconds < cases.SOON)
+            assert.equal(2, #emu:requests(operation))
+        end)
+    end
 
     it("tells of errors, and of calls outside of a loop", function()
         local client = client_of()

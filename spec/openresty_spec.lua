@@ -647,8 +647,8 @@ for operation, init in pairs {
     iam_projects = ("{ project = false, region = %q }"):format("cn-north-4"),
 } do
     describe("calls that share a request of their client's, " .. operation .. ",", function()
-        local function start_shared()
-            start { init = ([[
+        local function start_shared(http)
+            start { http = http, init = ([[
                 local config = probe.config(%s)
                 config.project = config.project or nil
                 probe.shared = assert(csms.new(config))
@@ -656,7 +656,57 @@ for operation, init in pairs {
                 local blob, err = probe.shared:backup(nil, "secret-0001",
                     { deadline = tonumber(ngx.var.arg_deadline) })
                 ngx.say(blob and "ok" or tostring(err))
+            ]]) .. location("batch", [[
+                probe.client:backup(nil, "secret-0001") -- or the batch's first one went alone
+                local good, problem = pcall(probe.client.backup_many, probe.client, nil,
+                    { "secret-0001", "secret-0002" }, { on_result = function(name)
+                        if name == "secret-0001" then return probe.shared:backup(nil, name) end
+                        while not probe.joined do ngx.sleep(0.01) end
+                        error("boom", 0)
+                    end })
+                ngx.say(tostring(problem))
+            ]]) .. location("join", [[
+                local thread = ngx.thread.spawn(function()
+                    return probe.shared:backup(nil, "secret-0001")
+                end)
+                probe.joined = true
+                local _, blob, err = ngx.thread.wait(thread)
+                ngx.say(blob and "ok" or tostring(err))
             ]]) }
+        end
+
+        it("go on where the batch that asked first is cancelled", function()
+            start_shared()
+            emu:fault { operation = operation, delay = cases.HELD, times = 1 }
+            local batch = server:open "/batch"
+            nginx.wait_until("it is asked for", function()
+                return #emu:requests(operation) == 1
+            end)
+            local seconds, body = cases.timed(get, "/join")
+            assert.equal("ok", body)
+            assert.is_true(seconds < cases.SOON)
+            assert.matches("^boom", (server.finish(batch)))
+            assert.equal(2, #emu:requests(operation))
+        end)
+
+        -- A handler runs it after a second: the first one, where it has time left.
+        for what, deadline in pairs { ["before it runs"] = 0.5, ["while it runs"] = 2 } do
+            it("go on without timers where the first one's time is over " .. what, function()
+                start_shared [[
+                    lua_max_running_timers 1;
+                    init_worker_by_lua_block { ngx.timer.at(0, function() ngx.sleep(3600) end) }
+                ]]
+                if deadline == 2 then
+                    emu:fault { operation = operation, delay = cases.HELD, times = 1 }
+                end
+                local hasty = server:open("/shared?deadline=" .. deadline)
+                socket.sleep(0.1)
+                local patient = server:open "/shared?deadline=60"
+                assert.matches("secret%-0001", (server.finish(hasty)))
+                local seconds, body = cases.timed(server.finish, patient)
+                assert.matches("^ok", body)
+                assert.is_true(seconds < cases.SOON)
+            end)
         end
 
         it("end by their own deadlines, not by that of the one that asked first", function()

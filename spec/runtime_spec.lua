@@ -446,7 +446,7 @@ describe("once", function()
 
     it("is waited for no longer than one may, and is no concern of theirs from then on", function()
         local ended, seconds = {}, {}
-        runtime:each(iterate { 5, 1, false }, 3, function(limit)
+        runtime:each(iterate { 6, 1, false }, 3, function(limit)
             local ends_at = limit and runtime.now() + limit or nil
             local good = runtime:once("key", ends_at, function(given)
                 assert.equal(ends_at, given)
@@ -458,8 +458,8 @@ describe("once", function()
                 assert.equal(11, elapsed())
             end
         end)
-        assert.same({ [5] = true, [1] = false, [false] = true }, ended)
-        assert.same({ [5] = 5, [1] = 1, [false] = 5 }, seconds)
+        assert.same({ [6] = true, [1] = false, [false] = true }, ended)
+        assert.same({ [6] = 5, [1] = 1, [false] = 5 }, seconds)
     end)
 
     it("leaves nobody waiting where the one that ran it was cancelled", function()
@@ -471,6 +471,40 @@ describe("once", function()
             runtime:once("key", nil, function() fetch("100") end)
         end)
         assert.same({ false, "stop", 1 }, { good, caught, elapsed() })
+    end)
+
+    it("is run again, for those who can go on, where whoever it ran for was cancelled", function()
+        local runs, caught = {}, nil
+        local function ask()
+            runtime:once("key", nil, function() runs[#runs + 1] = fetch("5") or "cut" end)
+        end
+        runtime:each(iterate { "batch", "one", "another" }, 3, function(who)
+            if who ~= "batch" then
+                runtime:sleep(1)
+                return ask()
+            end
+            caught = select(2, pcall(runtime.each, runtime, range(3), 3, function(item)
+                if item < 3 then return ask() end
+                runtime:sleep(2)
+                error("stop", 0)
+            end))
+        end)
+        assert.equal("stop", caught)
+        assert.same({ "cut", "5" }, runs)
+        assert.equal(7, elapsed())
+    end)
+
+    it("is run again, for those who have time left, where whoever it ran for has none", function()
+        local runs, ended = {}, {}
+        runtime:each(iterate { 2, 20, 30 }, 3, function(limit)
+            ended[limit] = runtime:once("key", runtime.now() + limit, function(ends_at)
+                runs[#runs + 1] = limit
+                runtime:sleep(math.min(10, ends_at - runtime.now()))
+            end)
+        end)
+        assert.same({ 2, 20 }, runs)
+        assert.same({ [2] = true, [20] = true, [30] = true }, ended)
+        assert.equal(12, elapsed())
     end)
 
     it("runs it where waiting for the other would be for ever", function()

@@ -39,13 +39,14 @@ local function ask_iam(client, region, call)
 end
 
 -- limit: when it must end; nil where it serves others too (csms.runtime.blocking), so
--- that its own caller's deadline is not theirs.
+-- that its own caller's deadline is not theirs. Without timers nginx has it run by
+-- another one of them, whose limit it is then.
 local function keep_project(limit, client, region, call)
     local err
-    if call.ends_at and not limit then
+    if call.ends_at ~= limit then
         local deadline = client.config.deadline
         call = { timeout = call.timeout, retry = call.retry, deadline = deadline,
-            ends_at = client.runtime.now() + deadline }
+            ends_at = limit or client.runtime.now() + deadline }
     end
     if not client.project then client.project, err = ask_iam(client, region, call) end
     client.project_error = err

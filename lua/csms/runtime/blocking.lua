@@ -253,6 +253,11 @@ function Runtime:each(next_item, n, fn)
     if group.failed then error(group.problem, 0) end
 end
 
+-- Whether somebody may not go on: group: his, or nil; ends_at: his end, or nil.
+local function is_over(self, group, ends_at)
+    return group and group.cancelled or self.now() >= (ends_at or math.huge)
+end
+
 -- Whether the flight has ended in time.
 local function wait_for_flight(self, flight, co, ends_at)
     local waiters = flight.waiters
@@ -270,7 +275,8 @@ end
 --- Single flight: while fn(limit, ...) of a key runs, others that ask for the same key
 --- wait for its end instead of calling theirs. Returns whether it has ended before
 --- ends_at (nil: no such time); fn leaves its results where all can see them. An error
---- in fn is raised in its caller only.
+--- in fn is raised in its caller only. Where fn was cut short, because whoever it ran for
+--- was cancelled or had no time left, one of those who can go on calls his.
 -- limit: when fn must end, which is ends_at; nil where it runs apart from its caller
 -- (nginx, cqueues) and serves others too, as long as it takes. There fn must not use
 -- local variables of its caller: see nginx.lua.
@@ -278,7 +284,11 @@ function Runtime:once(key, ends_at, fn, ...)
     local flight = self.flights[key]
     if flight then
         local group, co = self:_group()
-        if group then return wait_for_flight(self, flight, co, ends_at or math.huge) end
+        if group then
+            local ended = wait_for_flight(self, flight, co, ends_at or math.huge)
+            if not flight.cut or is_over(self, group, ends_at) then return ended end
+            return self:once(key, ends_at, fn, ...)
+        end
         -- Whoever runs it cannot go on while this code waits: it does it itself.
         fn(ends_at, ...)
         return true
@@ -287,7 +297,7 @@ function Runtime:once(key, ends_at, fn, ...)
     self.flights[key] = flight
     local good, problem = pcall(fn, ends_at, ...)
     self.flights[key] = nil
-    flight.done = true
+    flight.done, flight.cut = true, is_over(self, self:_group(), ends_at)
     for _, co in ipairs(flight.waiters) do
         if self.sleeping[co] then wake(self, co) end -- else it is awake already
     end

@@ -147,9 +147,14 @@ function Runtime:each(next_item, n, fn)
     if group.problem then error(group.problem[1], 0) end
 end
 
+local function is_cancelled(group)
+    return group and group.cancelled
+end
+
 local function run(self, key, flight, fn, ...)
     self.groups[coroutine.running()] = flight.group -- what cancels the leader cancels it
     flight.good, flight.problem = pcall(fn, nil, ...)
+    flight.cut = is_cancelled(flight.group)
     self.flights[key] = nil
     flight.done = true
     flight.over:signal()
@@ -170,6 +175,10 @@ function Runtime:once(key, ends_at, fn, ...)
         now = self.now()
     end
     if leader and flight.done and not flight.good then error(flight.problem, 0) end
+    if flight.cut and now < (ends_at or math.huge)
+        and not is_cancelled(self.groups[coroutine.running()]) then
+        return self:once(key, ends_at, fn, ...)
+    end
     return flight.done
 end
 

@@ -273,11 +273,17 @@ local function land(flight)
     for waiter in pairs(flight.waiters) do waiter:post(1) end
 end
 
+-- Whether somebody may not go on: group: his, or nil; ends_at: his end, or nil.
+local function is_over(group, ends_at)
+    return group and group.cancelled or M.now() >= (ends_at or math.huge)
+end
+
 -- limit: when it must end, or nil.
 local function run(flight, limit)
     flight.started = M.now()
     flight.good, flight.problem = pcall(flight.fn, limit,
         unpack(flight.arguments, 1, flight.count))
+    flight.cut = is_over(groups[coroutine.running()], limit)
     if flights[flight.key] == flight then flights[flight.key] = nil end
     land(flight)
 end
@@ -326,6 +332,9 @@ function M:once(key, ends_at, fn, ...)
     end
     if not wait_for_flight(flight, ends_at) then return self:once(key, ends_at, fn, ...) end
     if leader and flight.done and not flight.good then error(flight.problem, 0) end
+    if flight.cut and not is_over(groups[coroutine.running()], ends_at) then
+        return self:once(key, ends_at, fn, ...)
+    end
     return flight.done or false
 end
 
