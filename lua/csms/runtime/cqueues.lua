@@ -64,8 +64,10 @@ end
 -- ---- what the library calls: see csms.runtime.blocking ----------------------
 
 function Runtime:available()
-    if not cqueues.running() then
-        return nil, "this client waits in a cqueues loop: make the call in a coroutine of it"
+    local loop, can_wait = cqueues.running()
+    if not loop or not can_wait then
+        return nil, "this client waits in a cqueues loop: make the call in a function that "
+            .. "loop:wrap runs, not in a coroutine of the program's own"
     end
     if core.can_yield() then return true end
     return nil, "a cqueues loop cannot wait within a callback of gsub, sort, require and the "
