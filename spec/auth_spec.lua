@@ -252,6 +252,15 @@ describe("a stale credential", function()
         end
     end
 
+    it("is replaced even where on_event raises at its renewal", function()
+        local old, new = token "old", token "new"
+        local _, client = world_of(service_for(refuse(401), new), provider_of(old, new), {
+            on_event = function(event) if event.event == "renewed" then error("boom", 0) end end,
+        })
+        assert.same({ false, "boom" }, { pcall(backup, client) })
+        assert(backup(client))
+    end)
+
     it("under a batch is renewed once for all calls that were sent with it", function()
         local old, new = token "old", token "new"
         local provider = provider_of(old, new, token "other")

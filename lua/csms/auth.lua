@@ -36,12 +36,10 @@ local function ask(self, refused, ends_at)
     end
     if not credential or credential == self.last then return credential, err end
     local last = core.credential.is_open(self.last) and self.last
-    if last then
-        -- A provider may make the same keys anew at each call.
-        if last:same(credential) then return last end
-        self.context.emit { event = "renewed" }
-    end
+    -- A provider may make the same keys anew at each call.
+    if last and last:same(credential) then return last end
     self.last = credential
+    if last then self.context.emit { event = "renewed" } end -- after all else: it may raise
     return credential
 end
 
