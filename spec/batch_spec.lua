@@ -793,6 +793,18 @@ describe("a service that is down", function()
         assert.is_true(world:elapsed() - started < 2)
     end)
 
+    it("is probed by two batches as by one, whenever the second one starts", function()
+        local world, client = world_of(function() return BUSY end)
+        local starts = { 0, 20 }
+        client.runtime:each(function() return table.remove(starts) end, 2, function(start)
+            client.runtime:sleep(start)
+            local names = simulation.names(100)
+            assert_whole(assert(client:backup_many(nil, names)), names)
+        end)
+        assert.is_true(#world.requests <= 11 + 2) -- the second one's learns that there is no point
+        assert.is_true(world:elapsed() < LONGEST)
+    end)
+
     it("takes single calls neither the probes nor the client", function()
         local _, client = world_of(function(request)
             return request.operation == "show" and simulation.serve(request) or BUSY
