@@ -117,6 +117,40 @@ describe("cqueues", function()
         assert.equal(1, #emu:requests "iam_token")
     end)
 
+    it("raises an error of what calls share in the one that began it, and the others go on",
+        function()
+            local shared, began, joined = runtime.new(), false, false
+            local good, problem, ended
+            run(function()
+                good, problem = pcall(shared.once, shared, "key", nil, function()
+                    began = true
+                    while not joined do cqueues.sleep(0.001) end
+                    error("boom", 0)
+                end)
+            end, function()
+                while not began do cqueues.sleep(0.001) end
+                joined = true
+                ended = shared:once("key", nil, error)
+            end)
+            assert.same({ false, "boom", true }, { good, problem, ended })
+        end)
+
+    it("bounds each call that shares the look-up of a project by its own deadline", function()
+        local client = client_of { region = "cn-north-4", iam_endpoint = emu.iam_endpoint }
+        client.config.project = nil
+        emu:fault { operation = "iam_projects", delay = 1.5, times = 1 }
+        local early, blob
+        run(function()
+            early = select(2, client:backup(nil, "secret-0001", { deadline = 0.5 }))
+        end, function()
+            cqueues.sleep(0.1)
+            blob = client:backup(nil, "secret-0001", { deadline = 60 })
+        end)
+        assert.equal("timeout", early.kind)
+        assert.is_string(blob)
+        assert.equal(1, #emu:requests "iam_projects")
+    end)
+
     it("bounds each call that shares a renewal by its own deadline", function()
         local client = client_of { credentials = credentials.password { domain = emu.domain,
             user = emu.user, password = emu.password, iam_endpoint = emu.iam_endpoint,
