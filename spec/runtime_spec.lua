@@ -596,20 +596,41 @@ describe("every", function()
         assert.equal(3, ended)
     end)
 
-    -- As lua itself does on Ctrl-C. LuaJIT's hooks are for all coroutines: one raises in
-    -- whichever runs.
+    -- Raises in a coroutine when it goes on, as lua itself does on Ctrl-C. LuaJIT's hooks
+    -- are for all coroutines: one raises in whichever runs.
+    local function interrupt(co)
+        debug.sethook(co, function()
+            debug.sethook(co)
+            error("interrupted!", 0)
+        end, "", 1)
+    end
+
     it("is not the only one that may raise: a debug hook loses none either", function()
         if rawget(_G, "jit") then return end
         local main, ended = coroutine.running(), 0
-        local function interrupt()
-            debug.sethook(main)
-            error("interrupted!", 0)
-        end
         assert.has_error(function()
             runtime:each(range(3), 3, function(item)
                 runtime:sleep(1)
                 ended = ended + 1
-                if item == 1 then debug.sethook(main, interrupt, "", 1) end
+                if item == 1 then interrupt(main) end
+            end)
+        end, "interrupted!")
+        assert.equal(3, ended)
+        assert.equal(0, #runtime.ready)
+    end)
+
+    it("nor does one that raises after some have ended", function()
+        if rawget(_G, "jit") then return end
+        local main, ended = coroutine.running(), 0
+        assert.has_error(function()
+            runtime:each(range(3), 3, function(item)
+                if item == 3 then
+                    runtime:each(range(1), 1, function() runtime:sleep(9) end)
+                else
+                    runtime:sleep(1)
+                    if ended == 1 then interrupt(main) end
+                end
+                ended = ended + 1
             end)
         end, "interrupted!")
         assert.equal(3, ended)
