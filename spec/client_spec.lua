@@ -504,6 +504,7 @@ describe("a wrong argument type", function()
             { function() client:show(1, "n") end, "#1", "project", here() },
             { function() client:list(5) end, "#1", "project", here() },
             { function() client:list(nil, "x") end, "#2", "opts", here() },
+            { function() client:project_id("x") end, "#1", "opts", here() },
         } do
             local text, line = raised(case[1])
             assert.matches("bad argument " .. case[2], text, 1, true)
@@ -521,6 +522,7 @@ describe("a wrong argument type", function()
             { function() csms.show(nil, 5) end, "#2", here() },
             { function() csms.list({}) end, "#1", here() },
             { function() csms.list(nil, true) end, "#2", here() },
+            { function() csms.project_id(5) end, "#1", here() },
             { function() csms.new(5) end, "#1", here() },
             { function() csms.new("https://localhost") end, "#1", here() },
             { function() csms.configure(5) end, "#1", here() },
