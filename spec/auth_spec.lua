@@ -359,6 +359,13 @@ describe("a provider of the program's own", function()
         failure("credentials", client:backup_many(nil, { "a", "b" }))
     end)
 
+    it("that gives nil and no reason fails the call too", function()
+        local world, client = world_of(simulation.serve, { get = function() return nil end })
+        local err = failure("credentials", backup(client))
+        assert.matches("the provider gave no credential", err.message, 1, true)
+        assert.equal(0, #world.requests)
+    end)
+
     it("that passes on what another call met is asked once, and its service is not blamed",
         function()
             for _, answer in ipairs { refuse(429, "APIG.0308"), refuse(503, "X"),

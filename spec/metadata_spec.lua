@@ -228,6 +228,7 @@ describe("a metadata service that fails", function()
         it("with status " .. status .. " for the keys names it", function()
             emu:fault { operation = "metadata_keys", status = status, body = "no" }
             local err, absent = refusal(provider())
+            assert.matches("gave no keys", err.message, 1, true)
             assert.equal(status, err.status)
             assert.is_false(absent)
         end)

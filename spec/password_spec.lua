@@ -190,9 +190,11 @@ describe("password fails", function()
         end)
     end
 
-    it("with the code of IAM's answer", function()
+    it("with the code and the request id of IAM's answer", function()
         emu:fault { operation = "iam_token", status = 403, shape = 3, code = "IAM.0001" }
-        assert.equal("IAM.0001", broken(provider()).code)
+        local err = broken(provider())
+        assert.equal("IAM.0001", err.code)
+        assert.matches("^%x+$", err.request_id)
         emu:fault { operation = "iam_token", status = 400,
             body = '{"error":{"code":400,"message":"x","title":"Bad Request"}}' }
         assert.equal("400", broken(provider()).code)

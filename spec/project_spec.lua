@@ -269,6 +269,9 @@ describe("the look-up of a project fails", function()
     it("where there are no keys, without a request", function()
         local none = fixed.env(function() end)
         failure("credentials", client_with({ credentials = none }):backup(nil, "secret-0001"))
+        -- They may bring the project with them: a region is not asked for first.
+        local made = client_with { credentials = none, region = false }
+        failure("credentials", made:backup(nil, "secret-0001"))
         assert.equal(0, #emu:requests())
     end)
 
