@@ -547,6 +547,13 @@ describe("tostring of an error", function()
         assert.same({}, wrong)
     end)
 
+    it("has a refused name in ASCII, as it may be in any encoding", function()
+        local err = failure("argument", client:backup(nil, "caf\195\169 \255"))
+        assert.equal("caf\195\169 \255", err.name)
+        assert.matches("name caf?? ?", tostring(err), 1, true)
+        assert.is_nil(tostring(err):find("[\127-\255]"))
+    end)
+
     it("is short, whatever the caller passed", function()
         local long = ("x"):rep(100000)
         for _, call in ipairs {
