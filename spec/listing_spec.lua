@@ -76,6 +76,11 @@ describe("the pages of a listing", function()
         assert.equal(3, #requests)
     end)
 
+    it("are taken as they come where no marker repeats, a name that comes twice too", function()
+        assert.same({ "a b", "b c" }, (pages_of(simulation.script {
+            page("a b", "b"), page("b c") })))
+    end)
+
     it("lose no name where a marker repeats", function()
         local pages, requests = pages_of(simulation.script {
             page("a b c", "c"), page("d", "d"), page("b e d f", "c"), page("g", "g") })
