@@ -453,6 +453,22 @@ describe("a limiter", function()
         assert.equal(4, self.horizon)
     end)
 
+    it("of a slow rate remembers from slot to slot how little gets through", function()
+        local self = limiter.new(0.1, 20)
+        for now = 0, 50, 10 do
+            assert.equal(now, self:take(now))
+            self:succeeded(now)
+        end
+        for now = 60, 80, 10 do
+            self:take(now)
+            self:throttled(now, {})
+        end
+        self:take(90)
+        self:succeeded(90)
+        self:open(90)
+        assert.is_true(self.pace < 0.1, "pace " .. self.pace)
+    end)
+
     it("waits for probes from 1 s on, doubling to cap, each at least half of that", function()
         local self = limiter.new(nil, 20)
         self:close()

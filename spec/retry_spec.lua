@@ -348,6 +348,12 @@ describe("a limit of IAM's", function()
         assert.is_true(world:elapsed() < 70)
     end)
 
+    it("that lets a call through teaches the service's pace nothing either", function()
+        local _, client = world_with_iam(refuse(500, "X"))
+        assert.equal(simulation.PROJECT, client:project_id())
+        assert.equal(0, client.limiter.succeeded_at)
+    end)
+
     it("holds back no call that needs no answer of IAM's", function()
         local world, client = world_with_iam(refuse(429, "APIG.0308", "limit:1,time:1 day"))
         failure("throttled", client:show(nil, "name"))
