@@ -483,6 +483,33 @@ describe("connections", function()
         end
     end)
 
+    it("of a restore are nobody else's afterwards", function()
+        for _, endpoint in ipairs { "endpoint", "http1_endpoint" } do
+            emu:reset()
+            emu:kill_connections() -- what other clients left could be taken too
+            local careful = cases.client(emu, { endpoint = emu[endpoint] })
+            failure("rejected", careful:restore(nil, "x"))
+            assert.is_string(careful:backup(nil, "secret-0001"))
+            local requests = emu:requests()
+            assert.is_true(requests[1].connection ~= requests[2].connection)
+        end
+    end)
+
+    it("are one for HTTP/2 calls that begin at once", function()
+        emu:kill_connections()
+        local many, left, connections = cases.client(emu), 20, {}
+        many.runtime:each(function()
+            left = left - 1
+            return left >= 0 and left + 1 or nil
+        end, 20, function(number)
+            assert(many:backup(nil, ("secret-%04d"):format(number)))
+        end)
+        local requests = emu:requests()
+        for _, request in ipairs(requests) do connections[request.connection] = true end
+        assert.equal(20, #requests)
+        assert.is_nil(next(connections, next(connections)))
+    end)
+
     it("that die under a restore do not make libcurl send it again", function()
         for _, close in ipairs { "stream", "connection", "reset" } do
             emu:reset()

@@ -150,8 +150,8 @@ local function trace(words)
     } do
         command[#command + 1] = cli.quote(name .. "=" .. value)
     end
-    command[#command + 1] = "strace -f -y -s 0 -e trace=%file,%network,write,fsync,syncfs -o "
-        .. cli.quote(log)
+    command[#command + 1] = "strace -f -y -s 0 -o " .. cli.quote(log)
+        .. " -e trace=%file,%network,write,fsync,syncfs,rt_sigaction"
     command[#command + 1] = "/usr/bin/lua5.4"
     for _, word in ipairs(words) do command[#command + 1] = cli.quote(word) end
     local output = files.output_of(table.concat(command, " ") .. " 2>&1; echo \"exit $?\"")
@@ -184,6 +184,15 @@ describe("under strace", function()
         assert.equal(SECRETS, count(text, "renameat[^\n]*%.blob\""))
         assert.equal(1, count(text, "openat[^\n]*/%.huaweicloud/credentials\""))
         assert.is_true(count(text, 'connect[^\n]*inet_addr%("127%.0%.0%.1"%)') > 0)
+    end)
+
+    test("a call of the library leaves SIGPIPE as it is, which is all threads'", function()
+        local text, complaints = trace { "-e",
+            'assert(require("csms").backup(nil, "secret-0001"))' }
+        assert.same({}, complaints)
+        assert.is_true(count(text, 'connect[^\n]*inet_addr%("127%.0%.0%.1"%)') > 0)
+        assert.is_true(count(text, "rt_sigaction%(SIGINT") > 0) -- lua's own
+        assert.equal(0, count(text, "rt_sigaction%(SIGPIPE")) -- libcurl's, if it is let
     end)
 
     test("csms prune removes what its record names on the disk, and makes that last too", function()
