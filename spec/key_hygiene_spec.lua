@@ -283,6 +283,24 @@ describe("the memory of a process with keys from a profile", function()
         if not done then error(problem, 0) end
     end)
 
+    -- Of one that went out, the copies that libcurl wrote to a connection stay.
+    it("holds a security token that could not be sent nowhere after close", function()
+        key = emu:issue_key { temporary = true }
+        write_profile(key)
+        local token = key.securitytoken
+        local before, after = look([[
+            local client = assert(csms.new { endpoint = "https://127.0.0.1:1", retry = false })
+            assert(not client:backup(nil, "secret-0001"))
+            stop "open"
+            client:close()
+            collectgarbage()
+            collectgarbage()
+            stop "closed"
+        ]], token, token:sub(1, 12), token:sub(-12))
+        assert.is_true(before[1] >= 1)
+        assert.same({ 0, 0, 0 }, after)
+    end)
+
     it("holds it nowhere where the file is broken", function()
         for _, more in ipairs { "nonsense\n", "project_id = " .. ("x"):rep(2000),
             "security_token = a b", ("# filler\n"):rep(40000) } do
