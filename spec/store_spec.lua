@@ -901,6 +901,12 @@ describe("a time to read at", function()
         assert.equal("two", (assert(store:read(PROJECT, "two", back))))
     end)
 
+    it("may be no run whose record cannot be read: what it saved is not known", function()
+        assert.equal("midnight", at(ids.first))
+        folders.break_reads(store, "^runs/20260228T")
+        assert.equal("EIO", failure("storage", store:read(PROJECT, "one", ids.first)).code)
+    end)
+
     it("that is before the first backup finds none, and says why", function()
         local err = failure("not_found", store:read(PROJECT, "one", "2026-02-27"))
         assert.matches("that is as old as 2026-02-27", err.message, 1, true)
@@ -1061,6 +1067,14 @@ describe("store:runs()", function()
             store = past.id, counts = none,
         }, runs[3])
         assert.equal(3, #runs)
+    end)
+
+    it("gives a project's, one that found nothing to do among them", function()
+        local past = history.new(root)
+        local idle = past:run(1000, { project = PROJECT }, {})
+        past:run(2000, { project = OTHER }, {})
+        local runs = assert(store:runs(PROJECT))
+        assert.same({ 1, idle }, { #runs, runs[1].id })
     end)
 
     it("names what is wrong with a damaged one", function()
