@@ -501,6 +501,7 @@ describe("csms doctor", function()
             local result = assert_exit(10, csms { "doctor", "--deadline", deadline })
             assert.matches("FAILED +%a+ +timeout: the deadline of " .. deadline .. " s has passed",
                 result.out)
+            assert.matches("to mend it: .*allow more time with %-%-deadline", result.out)
         end
     end)
 

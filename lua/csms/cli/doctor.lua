@@ -17,6 +17,13 @@ local CLOCK_LIMIT = 15 * 60 -- seconds that the service tolerates
 
 local check = {}
 
+-- What the deadline ended is not worth another try, as in csms.retry.
+local function note_deadline(client, err, started)
+    if err and err.kind == "timeout" then
+        err.retryable = client.runtime.now() - started < client.config.deadline - 0.001
+    end
+end
+
 -- Any answer will do, whatever its status: it proves name, port and certificate,
 -- and it has a date.
 local function ask_time(state)
@@ -32,9 +39,8 @@ local function ask_time(state)
     if answer then
         state.server_time = dates.parse_http(answer.header("Date") or "")
         state.local_time = client.runtime.time() - 0.5 -- a Date is cut to the second
-    elseif err.kind == "timeout" then -- the deadline's is not worth another try, as in csms.retry
-        err.retryable = client.runtime.now() - started < client.config.deadline - 0.001
     end
+    note_deadline(client, err, started)
     transfer:close()
     return answer, err
 end
@@ -60,6 +66,7 @@ function check.credentials(state)
     local client = state.client
     local now = client.runtime.now()
     local credential, err = client.auth:credential(now, now + client.config.deadline)
+    note_deadline(client, err, now)
     if not credential then return nil, err end
     local source = client.credentials.chosen or client.credentials
     return "from " .. tostring(source)
@@ -127,12 +134,18 @@ local MEND = {
 
 local LABEL = { ok = "ok      ", failed = "FAILED  ", not_checked = "        " }
 
+local function remedy(out, name, err)
+    local exit = out:exit_of(err)
+    return exit == exit_codes.DEADLINE and exit_codes.advice(exit) or MEND[name]
+end
+
 local function tell(out, name, outcome, message, err)
+    local mend = err and remedy(out, name, err)
     out:print(("%s%-13s %s"):format(LABEL[outcome], name, out.printable(message)))
-    if err then out:print((" "):rep(22) .. "to mend it: " .. MEND[name]) end
+    if mend then out:print((" "):rep(22) .. "to mend it: " .. mend) end
     out:object {
         type = "check", name = name, outcome = outcome, message = message,
-        kind = err and err.kind, code = err and err.code, mend = err and MEND[name],
+        kind = err and err.kind, code = err and err.code, mend = mend,
     }
 end
 
