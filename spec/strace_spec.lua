@@ -195,6 +195,27 @@ describe("under strace", function()
         assert.equal(0, count(text, "rt_sigaction%(SIGPIPE")) -- libcurl's, if it is let
     end)
 
+    -- "[1]" holds back what is sent on a connection, "[0]" lets it go.
+    local function corks(version)
+        local text = trace { "-e", ([[
+            local client = assert(require("csms").new { http_version = %q })
+            assert(client:backup(nil, "secret-0001"))
+            local names = {}
+            for index = 1, %d do names[index] = ("secret-%%04d"):format(index) end
+            for _ = 1, 20 do assert(client:backup_many(nil, names).ok == #names) end]])
+            :format(version, SECRETS) }
+        local seen = {}
+        for value in text:gmatch "TCP_CORK, %[(%d)%]" do seen[#seen + 1] = value end
+        return table.concat(seen)
+    end
+
+    test("requests that go out at once over HTTP/2 share packets, and none is kept", function()
+        local seen = corks "2"
+        assert.is_true(#seen > 0)
+        assert.equal(("10"):rep(#seen / 2), seen)
+        assert.equal("", corks "1.1")
+    end)
+
     test("csms prune removes what its record names on the disk, and makes that last too", function()
         for _ = 1, 2 do trace { "lua/csms/cli.lua", "backup", "--all", "-o", store } end
         local text, complaints = trace { "lua/csms/cli.lua", "prune", store, "--keep-last", "1" }

@@ -366,6 +366,7 @@ static size_t perform(void)
     csms_flood_enter();
     if (curl_multi_perform(engine.multi, &running) != CURLM_OK)
         count += fail_all();
+    csms_sockets_push();
     return count + collect();
 }
 

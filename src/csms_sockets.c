@@ -6,20 +6,29 @@
 #include <string.h>
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define MAX_SOCKETS 65536
 #define MAX_PORTS 65536
+#define MAX_CORKED 8
 
 /* The connections' descriptors, one bit each, for a child after a fork. Only
  * whoever drives the engine opens and closes them. */
 static unsigned char open_sockets[MAX_SOCKETS / 8];
 
-/* By local port: the descriptor of a connection whose last answer came over
- * HTTP/1, else 0. A port says which connection a request is about to use. */
-static uint16_t http1_sockets[MAX_PORTS];
+/* By local port, which says what connection a request is about to use: its
+ * descriptor, or 0 where no answer has come yet. */
+static struct connection {
+    uint16_t fd;
+    bool http1; /* how the last answer came */
+} connections[MAX_PORTS];
+
+/* Those whose packets are held back until csms_sockets_push(). */
+static int corked[MAX_CORKED];
+static size_t corked_count;
 
 static bool is_open(int fd)
 {
@@ -43,6 +52,7 @@ void csms_sockets_close(void)
         if (is_open(fd))
             (void)close(fd);
     memset(open_sockets, 0, sizeof open_sockets);
+    corked_count = 0;
 }
 
 /* libcurl 7.88 opens sockets that a program's children would inherit. */
@@ -79,8 +89,38 @@ void csms_sockets_note_answer(CURL *easy)
         return;
     http1 =
         version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
-    http1_sockets[port] = http1 && is_open(fd) ? (uint16_t)fd : 0;
+    connections[port].fd = is_open(fd) ? (uint16_t)fd : 0;
+    connections[port].http1 = http1;
 }
+
+/* ---- HTTP/2: what is sent at once shares packets ----------------------- */
+
+/* Where it fails, packets are as small as the writes, or wait for 200 ms. */
+static void set_cork(int fd, int on)
+{
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
+static void hold_back(int fd)
+{
+    for (size_t i = 0; i < corked_count; i++)
+        if (corked[i] == fd)
+            return;
+    if (corked_count == MAX_CORKED)
+        return;
+    set_cork(fd, 1);
+    corked[corked_count++] = fd;
+}
+
+void csms_sockets_push(void)
+{
+    for (size_t i = 0; i < corked_count; i++)
+        if (is_open(corked[i]))
+            set_cork(corked[i], 0);
+    corked_count = 0;
+}
+
+/* ---- HTTP/1: nobody speaks between answers ------------------------------ */
 
 static int local_port(int fd)
 {
@@ -99,23 +139,36 @@ static int local_port(int fd)
 /* Between answers a server of HTTP/1 has nothing to say: what it said all the
  * same would be taken for the answer to the next request, another secret's.
  * libcurl 7.88 looks only whether the connection is closed. */
+static bool has_spoken(int fd, int port)
+{
+    struct pollfd entry = {fd, POLLIN, 0};
+
+    /* Both numbers may have gone to another connection since. */
+    return local_port(fd) == port && poll(&entry, 1, 0) == 1;
+}
+
 /* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's signature */
 static int on_request(void *user, char *peer_ip, char *ip, int peer_port,
                       int port)
 {
-    struct pollfd entry = {-1, POLLIN, 0};
+    struct connection known = {0, false};
 
     (void)user;
     (void)peer_ip;
     (void)ip;
     (void)peer_port;
-    if (port > 0 && port < MAX_PORTS && http1_sockets[port] > 0)
-        entry.fd = http1_sockets[port];
-    /* Both numbers may have gone to another connection since. */
-    if (!is_open(entry.fd) || local_port(entry.fd) != port)
+    if (port > 0 && port < MAX_PORTS)
+        known = connections[port];
+    if (known.fd == 0 || !is_open(known.fd))
         return CURL_PREREQFUNC_OK;
-    return poll(&entry, 1, 0) == 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+    if (known.http1)
+        return has_spoken(known.fd, port) ? CURL_PREREQFUNC_ABORT
+                                          : CURL_PREREQFUNC_OK;
+    hold_back(known.fd);
+    return CURL_PREREQFUNC_OK;
 }
+
+/* ---- what libcurl is told ------------------------------------------------ */
 
 CURLcode csms_sockets_set(CURL *easy)
 {
