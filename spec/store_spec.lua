@@ -543,9 +543,27 @@ describe("the form on disk", function()
         assert.equal(2, #found)
         assert.equal("the record became long; another run goes on", found[1].incomplete)
         assert.is_nil(found[2].incomplete)
-        assert.same(about.asked, found[2].asked)
+        assert.same(about.asked, found[1].asked)
+        assert.is_nil(found[2].asked) -- it does not say what became of all
         assert.same({ 1, 1 }, { found[1].counts.saved, found[2].counts.saved })
         assert.equal(33, found[1].counts.failed + found[2].counts.failed)
+        assert.same({}, problems(store))
+    end)
+
+    it("goes on in another run later where that could not be begun", function()
+        local long = { message = ("x"):rep(1024 * 1024) }
+        assert(store:open_run { project = PROJECT })
+        for _ = 1, 32 do assert(store:note(PROJECT, "two", "failed", long)) end
+        local dir = store.writer.dir
+        store.writer.dir = setmetatable({}, { __index = function(_, method)
+            if method == "create" then return function() return nil, "the disk is full" end end
+            return function(_, ...) return dir[method](dir, ...) end
+        end })
+        assert.equal("the disk is full", select(2, store:save(PROJECT, "one", "first")))
+        store.writer.dir = dir
+        assert(store:save(PROJECT, "one", "second"))
+        closed(store)
+        assert.equal(1, assert(store:runs())[2].counts.saved)
         assert.same({}, problems(store))
     end)
 

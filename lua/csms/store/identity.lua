@@ -30,24 +30,16 @@ local function check_empty(dir, entries)
     return nil
 end
 
-local function has_identity(entries)
-    for _, entry in ipairs(entries) do
-        if entry.name == paths.IDENTITY then return true end
-    end
-    return false
-end
-
 --- The store's id; nil for an empty store; nil and the error for a folder that is
---- no store, a store of another format (kind "config"), or a damaged one. `again`: for
---- itself.
-function M.read(dir, again)
+--- no store, a store of another format (kind "config"), or a damaged one.
+function M.read(dir)
     local text, err = dir:read(paths.IDENTITY, 4096)
     if err and err.code == "ENOENT" then
         local entries, problem = dir:entries()
         if not entries then return nil, problem end
-        -- Another process has made the store meanwhile.
-        if has_identity(entries) and not again then return M.read(dir, true) end
-        return check_empty(dir, entries)
+        -- Another process may have made the store meanwhile.
+        text, err = dir:read(paths.IDENTITY, 4096)
+        if err and err.code == "ENOENT" then return check_empty(dir, entries) end
     end
     if not text then return nil, err end
     local id = text:match('"id": "(%x+)"')

@@ -40,16 +40,17 @@ end
 local function start(self)
     self.started = core.time()
     self.millis = math.floor(self.started * 1000) -- no blob is older than its run
-    self.run = paths.RUNS .. "/" .. paths.open_run(self.started)
+    local run = paths.RUNS .. "/" .. paths.open_run(self.started)
     local header = {
         store = self.id, started = stamps.format(self.started), version = core.version,
     }
     for key, value in pairs(self.about) do header[key] = value end
+    if self.goes_on then header.asked = nil end -- no part says what became of all
     local text = record.encode(header)
-    self.length = #text
-    local good, err = self.dir:create(self.run, text)
+    local good, err = self.dir:create(run, text)
     -- Its name too: a prune removes files on the strength of it.
     if good then good, err = self.dir:sync { paths.RUNS } end
+    if good then self.run, self.length = run, #text end
     return good, err
 end
 
@@ -102,19 +103,20 @@ end
 -- After a failure there may be blobs that the run does not name, and a torn line:
 -- the run is closed as that of a killed writer is.
 local function end_run(self, ended)
-    if self.failed then return recovery.run(self.dir, self.id) end
+    if self.failed or not self.run then return recovery.run(self.dir, self.id) end
     return recovery.close_run(self.dir, self.run, ended or {})
 end
 
 -- A program may write for years without an end: what is recorded is read at once. Goes on
 -- in another run where the record has become long: true, or nil and the error.
 local function make_room(self)
-    if self.length < RECORD then return true end
+    if self.run and self.length < RECORD then return true end
     local good, err = self:flush()
     if good then
         good, err = end_run(self, { incomplete = "the record became long; another run goes on" })
     end
     if not good then return nil, err end
+    self.run, self.goes_on = nil, true
     return start(self)
 end
 
