@@ -417,23 +417,34 @@ describe("a provider of the program's own", function()
         assert.is_true(world:elapsed() < 5)
     end)
 
-    for what, text in pairs { ["a credential"] = false, ["no credential"] = "the vault is slow" } do
-        it("that has " .. what .. " too late costs an attempt, and nothing is sent", function()
-            local world, client
-            world, client = world_of(simulation.serve, { get = function()
-                world.runtime:sleep(1.5)
-                return not text and keys "sk" or nil, text or nil
-            end })
-            local cause = text or "the provider took all of the time"
-            local err = failure("timeout", client:backup(nil, "name", { timeout = 1 }))
-            assert.same({ "no credential came in time", cause, true, 4 },
-                { err.message, err.cause, err.retryable, err.attempts })
-            err = failure("timeout", client:backup(nil, "name", { deadline = 1 }))
-            assert.same({ "the deadline of 1 s has passed", cause, false, 1 },
-                { err.message, err.cause, err.retryable, err.attempts })
-            assert.equal(0, #world.requests)
-        end)
+    -- A provider that takes 1.5 s, for a call of the first bound and one of the second.
+    local function slow(credential, problem)
+        local world, client
+        world, client = world_of(simulation.serve, { get = function()
+            world.runtime:sleep(1.5)
+            return credential, problem
+        end })
+        local attempt, deadline = select(2, client:backup(nil, "name", { timeout = 1 })),
+            select(2, client:backup(nil, "name", { deadline = 1 }))
+        assert.equal(0, #world.requests)
+        return attempt, deadline
     end
+
+    local function seen(err) return { err.kind, err.message, err.cause or false, err.attempts } end
+
+    it("that has a credential too late costs an attempt, and nothing is sent", function()
+        local attempt, deadline = slow(keys "sk")
+        local cause = "the provider took all of the time"
+        assert.same({ "timeout", "no credential came in time", cause, 4 }, seen(attempt))
+        assert.same({ "timeout", "the deadline of 1 s has passed", cause, 1 }, seen(deadline))
+    end)
+
+    it("that has none too late has failed, unless the call's own time is over", function()
+        local attempt, deadline = slow(nil, "the vault is slow")
+        local cause = "the provider gave no credential: the vault is slow"
+        assert.same({ "credentials", cause, false, 0 }, seen(attempt))
+        assert.same({ "timeout", "the deadline of 1 s has passed", cause, 0 }, seen(deadline))
+    end)
 
     for _, how in ipairs { "stop", "close" } do
         it("that waits while the client is ended by " .. how .. " sends nothing", function()

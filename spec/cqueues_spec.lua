@@ -135,6 +135,28 @@ describe("cqueues", function()
             assert.same({ false, "boom", true }, { good, problem, ended })
         end)
 
+    it("looks a project up again for those who shared a look-up that on_event ended", function()
+        local told, seen = 0, {}
+        local client = client_of {
+            region = "cn-north-4", iam_endpoint = emu.iam_endpoint,
+            on_event = function(event)
+                if event.operation ~= "projects" then return end
+                told = told + 1
+                if told == 1 then error("boom", 0) end
+            end,
+        }
+        client.config.project = nil
+        local function worker(number)
+            return function()
+                local good, blob = pcall(client.backup, client, nil, "secret-0001")
+                seen[number] = good and type(blob) or blob
+            end
+        end
+        run(worker(1), worker(2), worker(3))
+        table.sort(seen)
+        assert.same({ "boom", "string", "string" }, seen)
+    end)
+
     it("bounds each call that shares the look-up of a project by its own deadline", function()
         local client = client_of { region = "cn-north-4", iam_endpoint = emu.iam_endpoint }
         client.config.project = nil

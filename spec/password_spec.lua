@@ -262,10 +262,10 @@ describe("password fails", function()
         emu:fault { operation = "iam_token", delay = cases.HELD, times = 0 }
         local made = cases.client(emu, { credentials = provider() })
         local _, blob, err = cases.within(1.8, function()
-            return made:backup(nil, "secret-0001", { timeout = 0.3, retry = false })
+            return made:backup(nil, "secret-0001", { timeout = 0.3 })
         end)
-        failure("timeout", blob, err)
-        assert.matches("^credentials.password: ", err.cause)
+        failure("credentials", blob, err)
+        assert.matches("^credentials.password: ", err.message)
     end)
 
     it("and can be asked again", function()

@@ -61,23 +61,16 @@ local function failure(err)
     return errors.new("credentials", "the provider gave no credential: " .. tostring(err))
 end
 
--- err: what the provider said, or nil where it gave a credential.
-local function too_late(err)
-    local cause = errors.is_error(err) and err.message or err and tostring(err)
-    return errors.new("timeout", "no credential came in time",
-        { cause = cause or "the provider took all of the time" })
-end
-
---- The credential to send now, or nil and an error: of kind "credentials"; "timeout" where
---- the time was over first; "auth" for one that was refused within the last minute.
--- ends_at: when the call must end, or nil.
+--- The credential to send now, or nil and an error: of kind "credentials"; "auth" for one
+--- that was refused within the last minute; "timeout" where a good one came too late.
+-- ends_at: when the attempt must end, or nil.
 function Auth:credential(now, ends_at)
     local credential, err = ask(self, nil, ends_at)
-    -- A transfer may end a little early.
-    if ends_at and ends_at - self.context.runtime.now() <= 0.001 then
-        return nil, too_late(err)
-    end
     if not credential then return nil, failure(err) end
+    if ends_at and ends_at - self.context.runtime.now() <= 0.001 then
+        return nil, errors.new("timeout", "no credential came in time",
+            { cause = "the provider took all of the time" })
+    end
     if is_bad(self, credential, now) then
         return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
             .. "not sent again, because five bad signatures lock them; check ak and sk")

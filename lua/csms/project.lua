@@ -6,6 +6,7 @@ local api = require "csms.api"
 local arguments = require "csms.arguments"
 local errors = require "csms.errors"
 local exchange = require "csms.exchange"
+local retry = require "csms.retry"
 local source = require "csms.credentials.source"
 
 local M = {}
@@ -43,6 +44,7 @@ end
 -- another one of them, whose limit it is then.
 local function keep_project(limit, client, region, call)
     local err
+    client.project_error = nil -- for who does not wait for the end
     if call.ends_at ~= limit then
         local deadline = client.config.deadline
         call = { timeout = call.timeout, retry = call.retry, deadline = deadline,
@@ -52,9 +54,9 @@ local function keep_project(limit, client, region, call)
     client.project_error = err
 end
 
-local function too_late(call, cause)
+local function too_late(call)
     return errors.new("timeout", ("the deadline of %g s has passed while the project was looked "
-        .. "up"):format(call.deadline), { retryable = false, cause = cause })
+        .. "up"):format(call.deadline), { retryable = false })
 end
 
 -- Once for all calls that ask at the same time; kept for the client's life.
@@ -67,6 +69,9 @@ local function look_up(client, call)
     local ended = client.runtime:once(client.config, call.ends_at, keep_project, client, region,
         call)
     if not ended then return nil, too_late(call) end
+    if not (client.project or client.project_error) then -- a callback's error ended it
+        return look_up(client, call)
+    end
     -- A copy: who waited for the same look-up gets an error of its own.
     return client.project, client.project_error and errors.copy(client.project_error)
 end
@@ -78,9 +83,7 @@ function M.resolve(client, id, call)
     id = id or client.config.project
     if not id then
         local credential, err = client.auth:credential(client.runtime.now(), call.ends_at)
-        if not credential then
-            return nil, err.kind == "timeout" and too_late(call, err.cause) or err
-        end
+        if not credential then return nil, retry.or_deadline(client, call, err) end
         id = source.known(client.credentials, "project_id")
         if not id then
             id, err = look_up(client, call)

@@ -26,6 +26,17 @@ local function deadline_error(call, cause)
         { retryable = false, cause = cause })
 end
 
+-- What may be the deadline's doing: a source has no more time than the call.
+local CUT_SHORT = { timeout = true, credentials = true }
+
+--- The error that ends a call, or an attempt of it: the deadline's where that is over,
+--- with what it cut short as `cause`.
+function M.or_deadline(client, call, err)
+    -- A transfer may end a little early.
+    if not CUT_SHORT[err.kind] or left(call, client.runtime.now()) > 0.001 then return err end
+    return deadline_error(call, err.kind == "timeout" and err.cause or err.message)
+end
+
 --- Why a call ends whose client was closed meanwhile.
 function M.cancelled_error()
     return errors.new("cancelled", "the call was cancelled, because its client was closed "
@@ -119,9 +130,7 @@ local function paced(client, call, attempt, last)
     if not now then return nil, err, true end
     local result
     result, err = attempt(client, call, math.min(call.timeout, left(call, now)), now)
-    if err and err.kind == "timeout" and left(call, client.runtime.now()) <= 0.001 then
-        err = deadline_error(call, err.cause)
-    end
+    if err then err = M.or_deadline(client, call, err) end
     note_outcome(client, call, err)
     return result, err
 end
@@ -154,6 +163,7 @@ end
 
 -- A flight has no upvalues of its handler: see csms.runtime.nginx.
 local function probe_once(_, outcome, client, call, attempt, last)
+    if not client.limiter.closed then return end -- another one's has opened it meanwhile
     outcome.result, outcome.err, outcome.ended = probe(client, call, attempt, last)
     outcome.mine = true
 end

@@ -95,10 +95,7 @@ function M.request(request, context, read)
         first, second, third = read(answer)
         if errors.is_error(second) then note_answer(second, answer, request.secret or "") end
     else
-        -- What the call's own end cut short says nothing of whether the source is there.
-        local cut = err.kind == "timeout" and built.timeout < request.timeout
-        local absent = request.optional and not cut
-        first, second, third = M.fail(request.source, err.message, absent, err.cause)
+        first, second, third = M.fail(request.source, err.message, request.optional, err.cause)
     end
     transfer:close()
     return first, second, third
