@@ -252,11 +252,12 @@ static void finish(struct csms_transfer *transfer, CURLcode code)
     deliver(transfer);
 }
 
-static void add_pending(void)
+/* Returns how many it added. */
+static size_t add_pending(void)
 {
     struct csms_transfer *transfer = NULL;
 
-    for (;;) {
+    for (size_t count = 0;; count++) {
         csms_engine_lock();
         transfer = TAILQ_FIRST(&engine.pending);
         if (transfer) {
@@ -265,7 +266,7 @@ static void add_pending(void)
         }
         csms_engine_unlock();
         if (!transfer)
-            return;
+            return count;
         if (csms_transfer_prepare(transfer))
             deliver(transfer);
         else if (curl_multi_add_handle(engine.multi, transfer->easy) !=
@@ -360,7 +361,8 @@ static size_t perform(void)
      * that asks again. */
     bool cancel = atomic_exchange(&engine.cancel_asked, false);
 
-    add_pending();
+    if (add_pending() > 1)
+        csms_sockets_hold();
     if (cancel)
         count = remove_cancelled();
     csms_flood_enter();

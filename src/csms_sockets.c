@@ -27,6 +27,7 @@ static struct connection {
 } connections[MAX_PORTS];
 
 /* Those whose packets are held back until csms_sockets_push(). */
+static bool holding;
 static int corked[MAX_CORKED];
 static size_t corked_count;
 
@@ -112,12 +113,18 @@ static void hold_back(int fd)
     corked[corked_count++] = fd;
 }
 
+void csms_sockets_hold(void)
+{
+    holding = true;
+}
+
 void csms_sockets_push(void)
 {
     for (size_t i = 0; i < corked_count; i++)
         if (is_open(corked[i]))
             set_cork(corked[i], 0);
     corked_count = 0;
+    holding = false;
 }
 
 /* ---- HTTP/1: nobody speaks between answers ------------------------------ */
@@ -164,7 +171,8 @@ static int on_request(void *user, char *peer_ip, char *ip, int peer_port,
     if (known.http1)
         return has_spoken(known.fd, port) ? CURL_PREREQFUNC_ABORT
                                           : CURL_PREREQFUNC_OK;
-    hold_back(known.fd);
+    if (holding)
+        hold_back(known.fd);
     return CURL_PREREQFUNC_OK;
 }
 

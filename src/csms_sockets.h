@@ -19,7 +19,9 @@ CURLcode csms_sockets_set(CURL *easy);
  * transfer ends with CURLE_ABORTED_BY_CALLBACK and nothing was sent. */
 void csms_sockets_note_answer(CURL *easy);
 
-/* Sends the requests that were held back: after each curl_multi_perform(). */
+/* Several requests start in the next curl_multi_perform(): over HTTP/2 they are
+ * held back until push, which follows it. One alone would only be late. */
+void csms_sockets_hold(void);
 void csms_sockets_push(void);
 
 /* After a fork, in the child: closes its copies of all connections. */
