@@ -45,11 +45,6 @@ static struct engine {
     .active = TAILQ_HEAD_INITIALIZER(engine.active),
 };
 
-/* What had ended when this thread's last step returned. What ends after that,
- * as other threads drive or the collector closes a channel, is not waited for.
- */
-static _Thread_local uint64_t seen;
-
 void csms_engine_lock(void)
 {
     (void)pthread_mutex_lock(&engine.lock);
@@ -375,7 +370,7 @@ static size_t perform(void)
 /* ---- the two drivers -------------------------------------------------- */
 
 /* Another drives; this only waits for what it delivers. */
-static void wait_for_thread(double timeout)
+static void wait_for_thread(double timeout, uint64_t *seen)
 {
     struct timespec until;
     double wait = timeout < SHARED_WAIT ? timeout : SHARED_WAIT;
@@ -387,10 +382,10 @@ static void wait_for_thread(double timeout)
         until.tv_nsec -= 1000000000L;
     }
     csms_engine_lock();
-    if (engine.ended == seen && wait > 0)
+    if (engine.ended == *seen && wait > 0)
         (void)pthread_cond_timedwait(&engine.delivered, &engine.lock, &until);
     if (timeout > 0) /* whoever waits looks at what has ended next */
-        seen = engine.ended;
+        *seen = engine.ended;
     csms_engine_unlock();
 }
 
@@ -415,42 +410,36 @@ static bool has_engine(void)
     return has;
 }
 
-static bool has_news(void)
+/* How many transfers have ended. */
+static uint64_t count_ended(void)
 {
-    bool news = false;
+    uint64_t ended = 0;
 
     csms_engine_lock();
-    news = engine.ended != seen;
+    ended = engine.ended;
     csms_engine_unlock();
-    return news;
+    return ended;
 }
 
-static void see_news(void)
-{
-    csms_engine_lock();
-    seen = engine.ended;
-    csms_engine_unlock();
-}
-
-static void drive_once(double timeout)
+static void drive_once(double timeout, uint64_t *seen)
 {
     struct csms_sigpipe guard;
     bool idle = false;
 
     /* Another thread of the program drives: it will deliver ours too. */
     if (pthread_mutex_trylock(&engine.driving)) {
-        wait_for_thread(timeout);
+        wait_for_thread(timeout, seen);
         return;
     }
     idle = !has_engine();
     if (!idle) {
         csms_sigpipe_block(&guard);
-        if (perform() == 0 && timeout > 0 && !has_news()) {
+        if (perform() == 0 && timeout > 0 && count_ended() == *seen) {
             wait_for_news(timeout);
             (void)perform();
         }
         if (timeout > 0)
-            see_news();
+            *seen = count_ended();
         csms_sigpipe_release(&guard);
     }
     (void)pthread_mutex_unlock(&engine.driving);
@@ -458,12 +447,12 @@ static void drive_once(double timeout)
         just_sleep(timeout);
 }
 
-void csms_engine_step(double timeout)
+void csms_engine_step(double timeout, uint64_t *seen)
 {
     if (is_set(&engine.threaded))
-        wait_for_thread(timeout);
+        wait_for_thread(timeout, seen);
     else
-        drive_once(timeout);
+        drive_once(timeout, seen);
 }
 
 /* Loops that find nothing in flight then stop to listen: nginx would wait for

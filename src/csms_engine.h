@@ -54,7 +54,8 @@ void csms_engine_flag_all(const struct csms_channel *channel);
 /* A loop listens to the channel from now on: tells it what it missed. */
 void csms_engine_attached(struct csms_channel *channel);
 
-void csms_engine_step(double timeout);
+/* As csms_http_step(). */
+void csms_engine_step(double timeout, uint64_t *seen);
 
 /* What csms_thread.c builds on. claim: from now on steps only wait for what
  * somebody else delivers; drive: is that, and returns after dismiss; release:

@@ -40,6 +40,7 @@ void csms_channel_unref(struct csms_channel *channel)
 void csms_channel_close(struct csms_channel *channel)
 {
     struct csms_transfer *transfer = NULL;
+    uint64_t seen = 0;
 
     if (!channel)
         return;
@@ -49,7 +50,7 @@ void csms_channel_close(struct csms_channel *channel)
     csms_wake_close(&channel->wake);
     csms_engine_flag_all(channel);
     csms_engine_cancel();
-    csms_engine_step(0);
+    csms_engine_step(0, &seen);
     while ((transfer = csms_http_drain(channel)))
         csms_transfer_unref(transfer);
     csms_engine_leave(channel);
@@ -77,9 +78,9 @@ struct csms_transfer *csms_http_submit(struct csms_channel *channel,
     return transfer;
 }
 
-void csms_http_step(double timeout)
+void csms_http_step(double timeout, uint64_t *seen)
 {
-    csms_engine_step(timeout);
+    csms_engine_step(timeout, seen);
 }
 
 int csms_http_start(struct csms_channel *channel, struct csms_err *err)

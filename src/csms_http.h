@@ -49,8 +49,11 @@ struct csms_transfer *csms_http_submit(struct csms_channel *channel,
                                        struct csms_err *err);
 
 /* Works on all transfers; waits at most `timeout` seconds, and returns as soon
- * as one of any channel is done. Safe from several threads. */
-void csms_http_step(double timeout);
+ * as one of any channel is done. Safe from several threads: `seen`, which is
+ * the caller's and 0 at first, keeps how many had ended when its last step
+ * returned. What has ended since, as others drove or the collector closed a
+ * channel, is not waited for. */
+void csms_http_step(double timeout, uint64_t *seen);
 
 /* Gives the engine a thread of its own, which drives it until each channel that
  * asked for it has stopped or closed. Returns 0, or -1 with `err`. */

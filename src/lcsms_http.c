@@ -351,14 +351,23 @@ static const luaL_Reg transfer_methods[] = {
 /* step(seconds): works on all transfers; returns early when one is done */
 static int step(lua_State *L)
 {
-    csms_http_step(luaL_checknumber(L, 1));
+    csms_http_step(luaL_checknumber(L, 1),
+                   lua_touserdata(L, lua_upvalueindex(1)));
     return 0;
+}
+
+/* With what the Lua state's last step has seen. */
+static void push_step(lua_State *L)
+{
+    uint64_t *seen = lua_newuserdata(L, sizeof *seen);
+
+    *seen = 0;
+    lua_pushcclosure(L, step, 1);
 }
 
 static const luaL_Reg functions[] = {
     {"origin", origin_new},
     {"channel", channel_new},
-    {"step", step},
     {NULL, NULL},
 };
 
@@ -368,4 +377,6 @@ void lcsms_open_http(lua_State *L)
     lcsms_new_type(L, CHANNEL, channel_methods);
     lcsms_new_type(L, TRANSFER, transfer_methods);
     luaL_setfuncs(L, functions, 0);
+    push_step(L);
+    lua_setfield(L, -2, "step");
 }

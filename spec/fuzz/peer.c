@@ -124,11 +124,12 @@ void peer_run(struct peer *peer, struct csms_channel *channel,
               struct csms_transfer *transfer)
 {
     struct csms_transfer *drained = NULL;
+    uint64_t seen = 0;
     int idle = 0;
 
     current = peer;
     while (!csms_transfer_done(transfer)) {
-        csms_http_step(idle > 1 ? 0.001 : 0);
+        csms_http_step(idle > 1 ? 0.001 : 0, &seen);
         idle = serve(peer) ? 0 : idle + 1;
         CHECK(idle < IDLE_ROUNDS);
     }
