@@ -226,6 +226,60 @@ end)
 
 -- ---- who is judged ----------------------------------------------------------------
 
+describe("a secret whose backups somebody removed", function()
+    local first, second
+
+    before_each(function()
+        first, second = saved("a", 1001), saved("a", 2001)
+        past:run(1000, ALL, { first })
+        past:run(2000, ALL, { second, saved("b", 2002) })
+    end)
+
+    local function note_removed(what, ...)
+        local lines = {}
+        for index, line in ipairs { ... } do
+            lines[index] = noted("removed", "a", { file = line.file })
+        end
+        past:run(3000, { asked = { prune = what } }, lines)
+    end
+
+    local function remove(...)
+        for _, line in ipairs { ... } do assert(os.remove(root .. "/" .. line.file)) end
+    end
+
+    it("is shown once that was noted by --forget-missing, and judged until then", function()
+        remove(first, second)
+        assert_problem("it has no good backup", status().a)
+        note_removed({ missing = true }, first, second)
+        local secrets = status()
+        assert_shown(secrets.a)
+        assert.equal("saved", secrets.a.outcome)
+        assert_fine(secrets.b)
+        os.remove((root .. "/" .. first.file):match "^(.*)/")
+        assert_shown(status().a)
+        -- And where a later run only found that it was there.
+        past:run(2500, { project = PROJECT, asked = { names = { "a" } } },
+            { noted("current", "a", { file = second.file }) })
+        assert_shown(status().a)
+        past:run(4000, ALL, { noted("failed", "a", { kind = "denied", message = "no" }) })
+        assert_problem("the last run failed: denied: no", status().a)
+    end)
+
+    it("is judged by what is left of it", function()
+        remove(second)
+        note_removed({ missing = true }, second)
+        assert_problem("hours old", status({ max_age = 1 }).a)
+        folders.write(root .. "/" .. first.file, "damaged")
+        assert_problem("it has no good backup", status().a)
+    end)
+
+    it("is judged where only rules removed something", function()
+        remove(first, second)
+        note_removed({ last = 1 }, first, second)
+        assert_problem("it has no good backup", status().a)
+    end)
+end)
+
 describe("the last whole run", function()
     it("says which secrets are judged: those that it listed", function()
         past:run(1000, ALL, { saved("gone", 1001), saved("a", 1002) })

@@ -55,25 +55,35 @@ local function add_run(projects, result, stamp)
     end
 end
 
--- The projects, the last run, and the damaged records: {project, stamp} each, without the
--- project where it is not known. A run from the future is left out: a clock was wrong,
--- and it would hide all that came after.
+-- The files that a run of `csms prune --forget-missing` has noted, as keys.
+local function add_forgotten(forgotten, result, prune)
+    if type(prune) == "table" and prune.missing then
+        runs.add_files(forgotten, result, "removed")
+    end
+end
+
+-- {projects, last, damaged, forgotten}: the projects, the last run, the damaged records,
+-- {project, stamp} each, without the project where it is not known, and the files that are
+-- not there on purpose. A run from the future is left out: a clock was wrong, and it would
+-- hide all that came after.
 local function read_runs(dir, only, now)
     local latest = stamps.format(now + blobs.CLOCKS_DIFFER)
-    local projects, last, damaged = {}, nil, {}
+    local found = { projects = {}, damaged = {}, forgotten = {} }
     local good, err = runs.each(dir, function(result, run)
         local header = result.header
-        if run.stamp > latest or header and asked_of(header).prune then return end
-        if only and not runs.concerns(result, only) then return end
+        local prune = header and asked_of(header).prune
+        if prune then return add_forgotten(found.forgotten, result, prune) end
+        if run.stamp > latest or only and not runs.concerns(result, only) then return end
         if result.problem then
-            damaged[#damaged + 1] = { project = header and header.project, stamp = run.stamp }
+            table.insert(found.damaged,
+                { project = header and header.project, stamp = run.stamp })
         elseif header then
-            last = last or runs.describe(run, result)
-            add_run(projects, result, run.stamp)
+            found.last = found.last or runs.describe(run, result)
+            add_run(found.projects, result, run.stamp)
         end
     end)
     if not good then return nil, err end
-    return projects, last, damaged
+    return found
 end
 
 -- Secrets that have a folder, or a line in a run, or both.
@@ -128,11 +138,21 @@ local function age_problem(secret, age, max_age)
     end
 end
 
-local function judge(dir, secret, project, opts, now)
+-- Somebody removed all that there was of a secret, and had that noted.
+local function is_forgotten(dir, secret, line, forgotten)
+    if not (line and forgotten[line.file or ""]) then return false end
+    if not secret.folder then return true end
+    local left = blobs.of_folder(dir, secret.folder)
+    return left ~= nil and #left == 0
+end
+
+local function judge(dir, secret, found, opts, now)
+    local project = found.projects[secret.project]
     local line = project and project.lines[secret.name]
     local result = {
         project = secret.project, name = secret.name, outcome = line and line.outcome,
-        judged = is_judged(secret, line, project),
+        judged = is_judged(secret, line, project)
+            and not is_forgotten(dir, secret, line, found.forgotten),
     }
     local newest, err
     if secret.folder then newest, err = blobs.newest_good(dir, secret.folder) end
@@ -215,17 +235,19 @@ end
 --- ended; or nil and the error.
 -- opts: {max_age = seconds, project = id}, each optional; now: seconds since 1970.
 function M.run(dir, opts, now)
-    local projects, last, damaged = read_runs(dir, opts.project, now)
-    if not projects then return nil, last end
-    local secrets, err = all_secrets(dir, projects, opts.project)
+    local found, err = read_runs(dir, opts.project, now)
+    if not found then return nil, err end
+    local projects = found.projects
+    local secrets
+    secrets, err = all_secrets(dir, projects, opts.project)
     if not secrets then return nil, err end
     local status = {
-        secrets = {}, projects = listing_problems(projects, opts, now), run = last,
-        unreadable = count_unreadable(damaged, projects, secrets),
+        secrets = {}, projects = listing_problems(projects, opts, now), run = found.last,
+        unreadable = count_unreadable(found.damaged, projects, secrets),
     }
     status.problems = status.unreadable + #status.projects
     for index, secret in ipairs(secrets) do
-        local result = judge(dir, secret, projects[secret.project], opts, now)
+        local result = judge(dir, secret, found, opts, now)
         status.secrets[index] = result
         if result.problem then status.problems = status.problems + 1 end
     end
