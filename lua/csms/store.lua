@@ -426,7 +426,8 @@ local function check_keep(keep)
 end
 
 --- Removes old backups: {removed = {file, ...}, kept = count}, or nil and the error.
---- The newest good blob of each secret stays.
+--- The newest good blob of each secret stays, and so does the newest complete one
+--- (csms.inspect).
 -- keep: {last, daily, weekly, monthly}, at least one; dry_run: changes nothing; project:
 -- the one that it is about, or nil for all.
 function Store:prune(keep, dry_run, project)

@@ -217,7 +217,8 @@ function declare.prune(command)
         :usage "Usage: csms prune DIR {--keep-... N... | --forget-missing} [OPTION...]"
         :description [[
 Removes backups that no --keep rule wants. The newest good backup of every
-secret always stays, and so do the records of all runs.]]
+secret always stays, the newest complete one (csms inspect) too, and so do the
+records of all runs.]]
         :epilog [[
 A day, week or month (UTC) without a backup does not count.
 
