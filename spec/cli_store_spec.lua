@@ -651,6 +651,7 @@ describe("csms prune", function()
         assert.matches("^would forget blobs/", told.out)
         local _, summary = cli.objects(csms(0, { "prune", store, "--forget-missing", "--json" }))
         assert.equal(1, summary.forgotten)
+        assert.matches("  forget%-missing +1 removed", csms(0, { "runs", store }).out)
         csms(0, { "verify", store })
         assert.matches("without %-%-keep", csms(2, { "prune", store, "--forget-missing",
             "--keep-last", "1" }).err)

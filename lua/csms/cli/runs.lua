@@ -9,7 +9,10 @@ local M = {}
 -- A record may be damaged: nothing in it need be of the right type.
 local function asked_text(asked)
     if type(asked) ~= "table" then return "-" end
-    if asked.prune then return "prune" end
+    if asked.prune then
+        local forgot = type(asked.prune) == "table" and asked.prune.missing
+        return forgot and "forget-missing" or "prune"
+    end
     if type(asked.names) == "table" then return #asked.names .. " by name" end
     local text = asked.all and "--all" or "-"
     for _, glob in ipairs(type(asked.match) == "table" and asked.match or {}) do
