@@ -37,17 +37,16 @@ local function show(out, secrets)
     out:columns(rows)
 end
 
--- How many are judged, and how many of them have a problem.
-local function count(secrets)
-    local judged, bad = 0, 0
+local function count_judged(secrets)
+    local judged = 0
     for _, secret in ipairs(secrets) do
         if secret.judged then judged = judged + 1 end
-        if secret.problem then bad = bad + 1 end
     end
-    return judged, bad
+    return judged
 end
 
-local function explain(out, status, judged, bad, max_age)
+local function explain(out, status, judged, max_age)
+    local bad = status.problems - status.unreadable - #status.projects -- secrets
     if status.unreadable > 0 then
         out:problem("the record of a run is damaged, so what it left out is not known: "
             .. "`csms verify` names it, and the next whole `csms backup --all` of each project "
@@ -75,8 +74,8 @@ function M.run(args, out)
     end
     if not status then return out:failed(err) end
     show(out, status.secrets)
-    local judged, bad = count(status.secrets)
-    explain(out, status, judged, bad, args.max_age)
+    local judged = count_judged(status.secrets)
+    explain(out, status, judged, args.max_age)
     local good = judged > 0 and status.problems == 0
     return good and exit_codes.OK or exit_codes.PARTIAL, {
         total = #status.secrets, judged = judged, problems = status.problems,
