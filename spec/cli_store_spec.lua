@@ -653,6 +653,12 @@ describe("csms prune", function()
         assert.equal(1, summary.forgotten)
         assert.matches("  forget%-missing +1 removed", csms(0, { "runs", store }).out)
         csms(0, { "verify", store })
+        assert.matches("no backup to judge: .* forgotten by", csms(3, { "status", store }).err)
+        csms(0, { "backup", seeded(2), "-o", store })
+        local object = cli.objects(csms(0, { "status", store, "--json" }))[1]
+        assert.same({ seeded(1), false }, { object.name, object.judged })
+        csms(0, { "backup", seeded(1), "-o", store })
+        assert.is_true(cli.objects(csms(0, { "status", store, "--json" }))[1].judged)
         assert.matches("without %-%-keep", csms(2, { "prune", store, "--forget-missing",
             "--keep-last", "1" }).err)
     end)

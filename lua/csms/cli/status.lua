@@ -59,7 +59,8 @@ local function explain(out, status, judged, max_age)
     if judged == 0 and #status.secrets == 0 then
         out:problem("no backup to judge: no run has saved one")
     elseif judged == 0 then
-        out:problem("no backup to judge: what is here was skipped, not found or no longer listed")
+        out:problem("no backup to judge: what is here was skipped, not found, forgotten by "
+            .. "`csms prune --forget-missing` or no longer listed")
     elseif bad > 0 then
         out:problem(("%d of %d secrets have no backup younger than %s, or failed in the last run")
             :format(bad, judged, times.span(max_age)))
