@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- csms prune: old backups go, the newest good one of each secret stays.
+-- csms prune: old backups go, or what somebody removed by hand is noted.
 
 local exit_codes = require "csms.cli.exit_codes"
 local stores = require "csms.cli.stores"
