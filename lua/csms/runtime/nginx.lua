@@ -309,7 +309,9 @@ local function wait_for_flight(flight, ends_at)
     flight.waiters[waiter] = true
     local now = M.now()
     while not flight.done and now < latest and not is_lost(flight, now) do
-        wait(waiter, math.max(math.min(SAFETY, latest - now), SHORTEST))
+        -- A timer comes a hair early: whoever asked first would else wait twice.
+        local next_look = (flight.started and now or flight.asked) + SAFETY
+        wait(waiter, math.max(math.min(next_look, latest) - now, SHORTEST))
         now = M.now()
         -- nginx drops a timer over lua_max_running_timers: then it runs here.
         if not flight.started and now >= flight.asked + SAFETY then run(flight, ends_at) end
