@@ -254,7 +254,7 @@ describe("password fails", function()
 
     it("where the password would travel unencrypted", function()
         local err = failure("config", new(login { iam_endpoint = "http://iam.example" }))
-        assert.matches("^credentials%.password: iam_endpoint: .*plain http.*; use https$",
+        assert.matches("^credentials%.password: iam_endpoint: .*plain http.*; use https",
             err.message)
     end)
 

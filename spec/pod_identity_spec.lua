@@ -222,7 +222,7 @@ describe("pod identity fails, and stops a chain,", function()
             local err = refusal(provider(uri, token_file("t")), {
                 runtime = unsent, emit = function() end,
             })
-            assert.matches("plain http.*; use https$", err.message)
+            assert.matches("plain http.*; use https", err.message)
         end
     end)
 

@@ -155,8 +155,8 @@ static int set_address(struct csms_origin *origin,
     if (!origin->https && !config->allow_http && !is_loopback(parts->host))
         return csms_err_set(err, CSMS_CONFIG,
                             "endpoint '%.120s' is plain http: keys and "
-                            "secrets would travel unencrypted; use https, or "
-                            "set allow_http = true to accept that",
+                            "secrets would travel unencrypted; use https "
+                            "(csms.new alone can allow it: allow_http)",
                             config->url);
     origin->host =
         join(parts->host, plain_port ? "" : ":", plain_port ? "" : parts->port);

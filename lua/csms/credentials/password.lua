@@ -102,8 +102,7 @@ function M.new(login, getenv)
         if not origin then
             err = errors.from_core(problem)
             if err.kind == "config" then
-                err.message = "credentials.password: iam_endpoint: "
-                    .. source.without_allow_http(err.message)
+                err.message = "credentials.password: iam_endpoint: " .. err.message
             end
             return nil, err
         end

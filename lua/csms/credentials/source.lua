@@ -41,17 +41,12 @@ function M.life(expires, answer, context)
     return expires - (date and dates.parse_http(date) or context.runtime.time())
 end
 
---- What the core says of an endpoint, without the remedy that a client alone has.
-function M.without_allow_http(message)
-    return (message:gsub(", or set allow_http = true to accept that", ""))
-end
-
 --- An origin for a source's requests, or nil and the error.
 -- options: as csms.core.origin takes them.
 function M.origin(source, options)
     options.user_agent = "csms/" .. core.version
     local origin, problem = core.origin(options)
-    if not origin then return M.fail(source, M.without_allow_http(problem.message)) end
+    if not origin then return M.fail(source, problem.message) end
     return origin
 end
 
