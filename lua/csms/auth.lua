@@ -62,15 +62,11 @@ local function failure(err)
 end
 
 --- The credential to send now, or nil and an error: of kind "credentials"; "auth" for one
---- that was refused within the last minute; "timeout" where a good one came too late.
--- ends_at: when the attempt must end, or nil.
+--- that was refused within the last minute.
+-- ends_at: when it must be there, or nil: for the sources, which know no other bound.
 function Auth:credential(now, ends_at)
     local credential, err = ask(self, nil, ends_at)
     if not credential then return nil, failure(err) end
-    if ends_at and ends_at - self.context.runtime.now() <= 0.001 then
-        return nil, errors.new("timeout", "no credential came in time",
-            { cause = "the provider took all of the time" })
-    end
     if is_bad(self, credential, now) then
         return nil, errors.new("auth", ("these keys were refused less than %d s ago and are "
             .. "not sent again, because five bad signatures lock them; check ak and sk")

@@ -107,14 +107,13 @@ local function attempt(client, call, timeout, asked)
     call.stated, call.request_id, call.sent, call.died_port = nil, nil, false, nil
     call.credential, err = client.auth:credential(asked, asked + timeout)
     if client.closed then return nil, retry.cancelled_error() end -- meanwhile
-    if not call.credential then
-        -- An attempt whose time is over was one, so that it is not repeated without end.
-        if err.kind == "timeout" then call.attempts = call.attempts + 1 end
-        return nil, err
-    end
+    if not call.credential then return nil, err end
     local now = client.runtime.now()
     call.request.timeout = timeout - (now - asked)
-    return send(client, call, now)
+    if call.request.timeout > retry.LEAST then return send(client, call, now) end
+    call.attempts = call.attempts + 1 -- else it would be repeated without end
+    return nil, errors.new("timeout", "no credential came in time",
+        { cause = "the provider took all of the time" })
 end
 
 -- Whether a call may try again at once after an error of kind "auth".

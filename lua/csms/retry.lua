@@ -12,10 +12,12 @@ local ATTEMPTS = 4        -- of a single call
 local BATCH_ATTEMPTS = 10 -- of one item; refusals by a limit do not count
 local PROBES = 10         -- that fail before a batch gives up
 local SLICE = 1           -- seconds after which a wait looks whether the client is closed
-local LEAST = 0.001       -- seconds; with less left a call is over
 local LONGEST_WAIT = 900  -- seconds that the service may ask for where there is no deadline
 
 -- ---- deadlines and cancellation -------------------------------------------
+
+--- Seconds; with no more left a call, or an attempt of it, is over.
+M.LEAST = 0.001
 
 local function left(call, now)
     return call.ends_at and call.ends_at - now or math.huge
@@ -33,7 +35,7 @@ local CUT_SHORT = { timeout = true, credentials = true }
 --- The error that ends a call, or an attempt of it: the deadline's where that is over,
 --- with what it cut short as `cause`.
 function M.or_deadline(client, call, err)
-    if not CUT_SHORT[err.kind] or left(call, client.runtime.now()) > LEAST then return err end
+    if not CUT_SHORT[err.kind] or left(call, client.runtime.now()) > M.LEAST then return err end
     return deadline_error(call, err.kind == "timeout" and err.cause or err.message)
 end
 
@@ -128,7 +130,7 @@ end
 local function paced(client, call, attempt, last)
     local now, err = take_slot(client, call, last)
     if not now then return nil, err, true end
-    if left(call, now) <= LEAST then return nil, too_late(call, last), true end -- it overslept
+    if left(call, now) <= M.LEAST then return nil, too_late(call, last), true end -- it overslept
     local result
     result, err = attempt(client, call, math.min(call.timeout, left(call, now)), now)
     if err then err = M.or_deadline(client, call, err) end

@@ -6,6 +6,7 @@ local connection = require "csms.cli.connection"
 local dates = require "csms.dates"
 local errors = require "csms.errors"
 local exit_codes = require "csms.cli.exit_codes"
+local retry = require "csms.retry"
 local wire = require "csms.wire"
 
 local M = {}
@@ -17,11 +18,11 @@ local CLOCK_LIMIT = 15 * 60 -- seconds that the service tolerates
 
 local check = {}
 
--- What the deadline ended is not worth another try, as in csms.retry.
-local function note_deadline(client, err, started)
-    if err and err.kind == "timeout" then
-        err.retryable = client.runtime.now() - started < client.config.deadline - 0.001
-    end
+-- The error of a check that began then, as a call's would be.
+local function or_deadline(client, err, began)
+    local deadline = client.config.deadline
+    return err and retry.or_deadline(client, { deadline = deadline, ends_at = began + deadline },
+        err)
 end
 
 -- Any answer will do, whatever its status: it proves name, port and certificate,
@@ -40,9 +41,8 @@ local function ask_time(state)
         state.server_time = dates.parse_http(answer.header("Date") or "")
         state.local_time = client.runtime.time() - 0.5 -- a Date is cut to the second
     end
-    note_deadline(client, err, started)
     transfer:close()
-    return answer, err
+    return answer, or_deadline(client, err, started)
 end
 
 function check.endpoint(state)
@@ -66,8 +66,7 @@ function check.credentials(state)
     local client = state.client
     local now = client.runtime.now()
     local credential, err = client.auth:credential(now, now + client.config.deadline)
-    note_deadline(client, err, now)
-    if not credential then return nil, err end
+    if not credential then return nil, or_deadline(client, err, now) end
     local source = client.credentials.chosen or client.credentials
     return "from " .. tostring(source)
 end
