@@ -34,14 +34,20 @@ local function select_kept(found, keep, newest)
     return kept
 end
 
+local function is_complete(data)
+    local facts = contents.inspect(data)
+    return facts and facts.complete
+end
+
 -- The newest that is a whole backup as far as anyone can tell without the key: a service out
 -- of order may have given something else since. nil where there is none, because a program
 -- may save any text; or nil and the error.
-local function newest_complete(dir, found)
+-- newest: the newest good one, with its data, which is nearly always it.
+local function newest_complete(dir, found, newest, newest_data)
+    if is_complete(newest_data) then return newest end
     for _, blob in ipairs(found) do
         local data, err = blobs.read(dir, blob)
-        local facts = data and contents.inspect(data)
-        if facts and facts.complete then return blob end
+        if data and is_complete(data) then return blob end
         if not data and err.code ~= "damaged" and err.code ~= "ENOENT" then return nil, err end
     end
 end
@@ -50,17 +56,16 @@ end
 local function add_removable(dir, secret, keep, named, removable)
     local found, err = blobs.of_folder(dir, secret.folder)
     if not found then return nil, err end
-    local newest
-    newest, err = blobs.newest_good(dir, secret.folder)
-    if not newest then return not err and #found or nil, err end
+    local newest, data = blobs.newest_good(dir, secret.folder)
+    if not newest then return not data and #found or nil, data end
     local complete
-    complete, err = newest_complete(dir, found)
+    complete, err = newest_complete(dir, found, newest, data)
     if err then return nil, err end
     local kept = select_kept(found, keep, newest)
-    if complete then kept[complete] = true end
+    local stays = { [newest.file] = true, [complete and complete.file or newest.file] = true }
     local stay = 0
     for _, blob in ipairs(found) do
-        if not kept[blob] and blob.file ~= newest.file and is_own(dir, blob, named) then
+        if not (kept[blob] or stays[blob.file]) and is_own(dir, blob, named) then
             removable[#removable + 1] = { secret = secret, file = blob.file }
         else
             stay = stay + 1
