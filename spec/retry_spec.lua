@@ -127,6 +127,17 @@ describe("a single call", function()
         assert.equal(2, #world.requests)
     end)
 
+    it("sends nothing where the wait for its turn took longer than it was to", function()
+        local world, client = world_of({ "ok", "ok" }, { rate = 1 })
+        assert(backup(client))
+        local sleep = world.runtime.sleep
+        world.runtime.sleep = function(self, seconds) return sleep(self, seconds + 5) end
+        local err = failure("timeout", backup(client, { deadline = 2 }))
+        assert.same({ "the deadline of 2 s has passed", 0 }, { err.message, err.attempts })
+        assert.is_nil(err.cause)
+        assert.equal(1, #world.requests)
+    end)
+
     it("signs each attempt anew", function()
         local world, client = world_of({ BUSY, BUSY, "ok" }, { retry = { base = 100, cap = 100 } })
         assert(backup(client))
