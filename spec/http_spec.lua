@@ -582,6 +582,25 @@ describe("a header", function()
         assert.is_nil(emu:requests()[1].headers.authorization)
     end)
 
+    it("says how long a body is, an empty one too, and nothing of it for a GET", function()
+        emu:set { log_headers = true }
+        for protocol, endpoint in pairs {
+            ["HTTP/2.0"] = emu.endpoint, ["HTTP/1.1"] = emu.http1_endpoint,
+        } do
+            local other = cases.client(emu, { endpoint = endpoint })
+            emu:clear_requests()
+            assert.is_string(other:backup(nil, "secret-0001"))
+            assert.is_table(other:show(nil, "secret-0001"))
+            failure("rejected", other:restore(nil, "xyz"))
+            local lengths = {}
+            for index, request in ipairs(emu:requests()) do
+                assert.equal(protocol, request.protocol)
+                lengths[index] = request.headers["content-length"] or "none"
+            end
+            assert.same({ "0", "none", tostring(#[[{"secret_blob":"xyz"}]]) }, lengths)
+        end
+    end)
+
     it("asks for no 100 Continue, however large the body is", function()
         emu:set { log_headers = true }
         local other = cases.client(emu, { endpoint = emu.http1_endpoint })

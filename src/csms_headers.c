@@ -13,6 +13,9 @@
  * round trip; this is its way to leave that header out. */
 static const char NO_EXPECT[] = "Expect:";
 
+/* Where libcurl is not told that the method can have one (csms_options.c). */
+static const char NO_BODY[] = "Content-Length: 0";
+
 /* A value with a line break would be a second header (CWE-113), and libcurl
  * takes more characters for blanks than the signature does. */
 static int check_value(const struct csms_header *header, struct csms_err *err)
@@ -158,7 +161,10 @@ int csms_headers_build(struct csms_buf *lines, const struct csms_origin *origin,
     for (size_t i = 0; i < request->header_count; i++)
         if (add_header(lines, &request->headers[i], err))
             return -1;
-    csms_buf_append(lines, NO_EXPECT, sizeof NO_EXPECT);
+    if (request->body.len > 0)
+        csms_buf_append(lines, NO_EXPECT, sizeof NO_EXPECT);
+    else if (strcmp(request->method, "GET") != 0)
+        csms_buf_append(lines, NO_BODY, sizeof NO_BODY);
     if (csms_buf_check(lines, "the request's head", err))
         return -1;
     return authenticate(lines, origin, request, cred, err);

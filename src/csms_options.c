@@ -137,17 +137,17 @@ static CURLcode set_url(CURL *easy, struct csms_transfer *transfer)
 
 static CURLcode set_request(CURL *easy, struct csms_transfer *transfer)
 {
-    bool is_get = strcmp(transfer->method, "GET") == 0;
+    struct csms_span body = csms_buf_view(&transfer->request_body);
 
     SET(CURLOPT_TIMEOUT_MS, transfer->timeout_ms);
     SET(CURLOPT_HTTPHEADER, transfer->headers);
-    if (is_get) {
-        SET(CURLOPT_HTTPGET, 1L);
-    } else {
-        struct csms_span body = csms_buf_view(&transfer->request_body);
-
+    /* Without a body even a POST is libcurl's GET by another name, with a
+     * header that says how empty it is: libcurl uploads an empty body, over
+     * HTTP/2 in a frame of its own, to which nginx answers with another. That
+     * takes a sixth of a batch's time. */
+    SET(CURLOPT_CUSTOMREQUEST, transfer->method);
+    if (body.len > 0) {
         SET(CURLOPT_POST, 1L);
-        SET(CURLOPT_CUSTOMREQUEST, transfer->method);
         SET(CURLOPT_POSTFIELDS, body.data);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
     }
