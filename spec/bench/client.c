@@ -91,7 +91,7 @@ static void make_headers(struct slot *slot, const char *date,
     curl_slist_free_all(slot->headers);
     slot->headers = NULL;
     add_header(slot, "Content-Type", "application/json");
-    add_header(slot, "Expect", "");
+    add_header(slot, "Content-Length", "0");
     add_header(slot, "X-Sdk-Date", date);
     add_header(slot, "X-Project-Id", project);
     add_header(slot, "Authorization", authorization);
@@ -217,9 +217,8 @@ static void set_up_slot(struct slot *slot, const char *ca_file)
     (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
-    (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "");
-    (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, 0L);
+    /* As the library does (csms_options.c): no upload of nothing. */
+    (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "POST");
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION,
                            dressed ? keep : throw_away);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &slot->body);
