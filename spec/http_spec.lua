@@ -495,6 +495,29 @@ describe("connections", function()
         end
     end)
 
+    -- What joins it makes it a reused one for libcurl, which sends again when such a one dies.
+    -- A process without other connections, so that the backup would wait for the restore's.
+    it("of a restore are nobody else's meanwhile, so that it is sent once", function()
+        for _, close in ipairs { "connection", "reset" } do
+            emu:reset()
+            emu:fault { operation = "restore", delay = 0.5, close = close, act = true, times = 0 }
+            assert.equal("network true\n", (cases.run(with_client [[
+                local calls, kind, blob = { "restore", "backup" }
+                client.runtime:each(function() return table.remove(calls, 1) end, 2, function(call)
+                    if call == "restore" then
+                        kind = select(2, client:restore(nil, "x")).kind
+                    else
+                        blob = client:backup(nil, "secret-0001")
+                    end
+                end)
+                print(kind, blob ~= nil)
+            ]]):gsub("\t", " ")))
+            local restore, backup = emu:requests "restore", emu:requests "backup"
+            assert.same({ 1, 1 }, { #restore, #backup })
+            assert.is_true(restore[1].connection ~= backup[1].connection)
+        end
+    end)
+
     it("are one for HTTP/2 calls that begin at once", function()
         emu:kill_connections()
         local many, left, connections = cases.client(emu), 20, {}

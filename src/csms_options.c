@@ -152,9 +152,13 @@ static CURLcode set_request(CURL *easy, struct csms_transfer *transfer)
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
     }
     if (transfer->fresh) {
-        /* libcurl sends again by itself when a reused connection dies. */
+        /* libcurl sends again by itself when a reused connection dies, and one
+         * over HTTP/2 is reused as soon as another transfer joins it. None
+         * does where the TLS settings differ; these mean the same. */
         SET(CURLOPT_FRESH_CONNECT, 1L);
         SET(CURLOPT_FORBID_REUSE, 1L);
+        SET(CURLOPT_SSLVERSION,
+            (long)(CURL_SSLVERSION_TLSv1_2 | CURL_SSLVERSION_MAX_DEFAULT));
     } else {
         /* Wait for a connection that can be shared, do not open 64. */
         SET(CURLOPT_PIPEWAIT, 1L);
