@@ -173,7 +173,7 @@ CURLcode csms_options_set(struct csms_transfer *transfer)
     if (code == CURLE_OK)
         code = set_connection(transfer->easy, transfer->origin);
     if (code == CURLE_OK)
-        code = csms_sockets_set(transfer->easy);
+        code = csms_sockets_set(transfer->easy, &transfer->sent);
     if (code == CURLE_OK)
         code = csms_flood_set(transfer->easy);
     if (code == CURLE_OK)

@@ -158,27 +158,27 @@ static bool has_spoken(int fd, int port)
 static int on_request(void *user, char *peer_ip, char *ip, int peer_port,
                       int port)
 {
+    bool *sent = user;
     struct connection known = {0, false};
 
-    (void)user;
     (void)peer_ip;
     (void)ip;
     (void)peer_port;
     if (port > 0 && port < MAX_PORTS)
         known = connections[port];
-    if (known.fd == 0 || !is_open(known.fd))
-        return CURL_PREREQFUNC_OK;
-    if (known.http1)
-        return has_spoken(known.fd, port) ? CURL_PREREQFUNC_ABORT
-                                          : CURL_PREREQFUNC_OK;
-    if (holding)
+    if (!is_open(known.fd))
+        known.fd = 0;
+    if (known.fd && known.http1 && has_spoken(known.fd, port))
+        return CURL_PREREQFUNC_ABORT;
+    if (known.fd && !known.http1 && holding)
         hold_back(known.fd);
+    *sent = true;
     return CURL_PREREQFUNC_OK;
 }
 
 /* ---- what libcurl is told ------------------------------------------------ */
 
-CURLcode csms_sockets_set(CURL *easy)
+CURLcode csms_sockets_set(CURL *easy, bool *sent)
 {
     CURLcode code = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
 
@@ -186,5 +186,7 @@ CURLcode csms_sockets_set(CURL *easy)
         code = curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
     if (code == CURLE_OK)
         code = curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_PREREQDATA, sent);
     return code;
 }

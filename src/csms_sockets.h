@@ -8,10 +8,14 @@
 #ifndef CSMS_SOCKETS_H
 #define CSMS_SOCKETS_H
 
+#include <stdbool.h>
+
 #include <curl/curl.h>
 
-/* Sets the callbacks, on a new handle. */
-CURLcode csms_sockets_set(CURL *easy);
+/* Sets the callbacks, on a new handle. `*sent` turns true when libcurl is about
+ * to send the request: its times do not tell (of a connection that failed 8.21
+ * says that it was ready to send). */
+CURLcode csms_sockets_set(CURL *easy, bool *sent);
 
 /* Before the handle leaves libcurl's multi handle, which knows its connection:
  * remembers of an answer's connection whether it speaks HTTP/1. Where one of

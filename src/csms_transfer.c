@@ -235,18 +235,12 @@ int csms_transfer_prepare(struct csms_transfer *transfer)
 
 void csms_transfer_finish(struct csms_transfer *transfer, CURLcode code)
 {
-    curl_off_t pretransfer = 0;
-
     if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE,
                           &transfer->status) != CURLE_OK &&
         code == CURLE_OK)
         code = CURLE_OUT_OF_MEMORY;
-    if (curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT,
-                          &transfer->port) != CURLE_OK ||
-        curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T,
-                          &pretransfer) != CURLE_OK)
-        pretransfer = 1; /* unknown: it may have been sent */
-    transfer->sent = pretransfer > 0;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT,
+                            &transfer->port);
     /* libcurl takes an end within the headers for the end of them. */
     if (code == CURLE_OK && !transfer->head_whole)
         code = CURLE_PARTIAL_FILE;

@@ -41,7 +41,7 @@ struct csms_transfer {
     struct csms_buf body;
     long status;
     long port;
-    bool sent;
+    bool sent; /* set by csms_sockets.c */
     bool late; /* beyond its time, where libcurl did not look at the clock */
     bool failed;
     struct csms_err err;

@@ -3,7 +3,7 @@
 -- Failures that change nothing. Each with its reason.
 local HARMLESS = {
     close = "what was only read, or is thrown away, is closed all the same",
-    curl_easy_getinfo = "the port is unknown then, or whether anything was sent",
+    curl_easy_getinfo = "the port is unknown then",
     curl_multi_perform = "all has ended before",
     curl_multi_poll = "the next turn waits",
     curl_multi_cleanup = "nothing can be done; it is called once, at the end",
