@@ -18,7 +18,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
         transfer->answer = transfer->head.len;
         transfer->head_whole = false;
     }
-    if (data[0] == '\r' || data[0] == '\n')
+    /* An end within the empty line comes as a line too: libcurl 8.21. */
+    if (data[0] == '\n' || (len >= 2 && data[0] == '\r' && data[1] == '\n'))
         transfer->head_whole = true;
     return csms_buf_append(&transfer->head, data, len) ? len : 0;
 }

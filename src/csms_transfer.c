@@ -9,6 +9,11 @@
 #include "csms_headers.h"
 #include "csms_options.h"
 
+/* A newer libcurl may run than the one that this is built for. */
+#if LIBCURL_VERSION_NUM < 0x080600
+#define CURLE_TOO_LARGE ((CURLcode)100)
+#endif
+
 #define MAX_URL (8 * 1024)
 #define MAX_HEAD (256 * 1024) /* all header lines of an answer */
 #define MAX_BODY (16 * 1024 * 1024)
@@ -131,6 +136,14 @@ static void fail_network(struct csms_transfer *transfer)
     transfer->err.retryable = true;
 }
 
+/* libcurl has limits of its own, for a line and for all of them; what goes out
+ * is far below (csms_headers.c). */
+static void fail_limit(struct csms_transfer *transfer, const char *doubt)
+{
+    csms_err_set(&transfer->err, CSMS_PROTOCOL,
+                 "the answer's headers are longer than libcurl takes%s", doubt);
+}
+
 static void fail(struct csms_transfer *transfer, CURLcode code)
 {
     const char *host = transfer->origin->host;
@@ -144,12 +157,16 @@ static void fail(struct csms_transfer *transfer, CURLcode code)
     case CURLE_WRITE_ERROR:
         fail_size(transfer);
         break;
+    case CURLE_TOO_LARGE:
+        if (transfer->sent)
+            fail_limit(transfer, "");
+        else
+            fail_network(transfer); /* a proxy's headers */
+        break;
     case CURLE_OUT_OF_MEMORY:
-        /* libcurl's word for a line beyond its own limit, too */
+        /* The word of libcurl before 8.6 for its limit, too. */
         if (transfer->sent && !transfer->head_whole)
-            csms_err_set(err, CSMS_PROTOCOL,
-                         "a line of the answer's headers is longer than "
-                         "libcurl takes, or memory is short");
+            fail_limit(transfer, ", or memory is short");
         else
             csms_err_memory(err);
         break;

@@ -18,6 +18,9 @@ local cases = {
     { name = "sends headers without end",
         serve = floods("HTTP/1.1 200 OK\r\n", "X-Filler: " .. FILLER .. "\r\n"),
         kind = { "network", "timeout" }, retryable = true },
+    { name = "sends a header without end",
+        serve = floods("HTTP/1.1 200 OK\r\nX-Filler: ", FILLER),
+        kind = { "network", "timeout" }, retryable = true },
     { name = "says nothing", serve = function(peer) peer:silence() end,
         kind = "timeout", retryable = true },
 }
