@@ -17,8 +17,6 @@ struct url_parts {
     char *host;
     char *port; /* NULL: none */
     char *path;
-    char *query;    /* NULL: none */
-    char *fragment; /* NULL: none */
 };
 
 static void free_parts(struct url_parts *parts)
@@ -27,24 +25,13 @@ static void free_parts(struct url_parts *parts)
     curl_free(parts->host);
     curl_free(parts->port);
     curl_free(parts->path);
-    curl_free(parts->query);
-    curl_free(parts->fragment);
-}
-
-/* A part that is not there is no failure: it leaves the pointer NULL. */
-static CURLUcode get_optional(CURLU *url, CURLUPart part, CURLUcode absent,
-                              char **text)
-{
-    CURLUcode code = curl_url_get(url, part, text, 0);
-
-    return code == absent ? CURLUE_OK : code;
 }
 
 static CURLUcode read_parts(CURLU *url, const char *text,
                             struct url_parts *parts)
 {
-    CURLUcode code =
-        curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, text,
+                                  CURLU_NON_SUPPORT_SCHEME | CURLU_PATH_AS_IS);
 
     if (code == CURLUE_OK)
         code = curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0);
@@ -53,14 +40,8 @@ static CURLUcode read_parts(CURLU *url, const char *text,
     if (code == CURLUE_OK)
         code = curl_url_get(url, CURLUPART_PATH, &parts->path, 0);
     if (code == CURLUE_OK)
-        code = get_optional(url, CURLUPART_PORT, CURLUE_NO_PORT, &parts->port);
-    if (code == CURLUE_OK)
-        code =
-            get_optional(url, CURLUPART_QUERY, CURLUE_NO_QUERY, &parts->query);
-    if (code == CURLUE_OK)
-        code = get_optional(url, CURLUPART_FRAGMENT, CURLUE_NO_FRAGMENT,
-                            &parts->fragment);
-    return code;
+        code = curl_url_get(url, CURLUPART_PORT, &parts->port, 0);
+    return code == CURLUE_NO_PORT ? CURLUE_OK : code;
 }
 
 static int bad_endpoint(struct csms_err *err, const char *text, const char *why)
@@ -110,7 +91,8 @@ static int parse_url(const char *text, struct url_parts *parts,
         return bad_endpoint(err, text,
                             "has a host that is no plain name (an "
                             "international one starts with xn--)");
-    if (strcmp(parts->path, "/") != 0 || parts->query || parts->fragment)
+    /* libcurl 8 does not tell of an empty query. */
+    if (strcmp(parts->path, "/") != 0 || strpbrk(text, "?#"))
         return bad_endpoint(err, text, "has a path");
     return 0;
 }
@@ -255,7 +237,7 @@ struct csms_origin *csms_origin_new(const struct csms_origin_config *config,
                                     struct csms_err *err)
 {
     struct csms_origin *origin = OPENSSL_zalloc(sizeof *origin);
-    struct url_parts parts = {NULL, NULL, NULL, NULL, NULL, NULL};
+    struct url_parts parts = {NULL, NULL, NULL, NULL};
 
     if (!origin) {
         csms_err_memory(err);
