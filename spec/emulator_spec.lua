@@ -386,11 +386,17 @@ describe("emulator", function()
             end
         end)
 
+        local SEND_ERROR = 55
+
         -- Over HTTP/2 nginx ends the connection instead, which no directive changes.
         it("refuses a header over 32 KB, headers over 128 KB, and a URI over 32 KB", function()
             local function refused(status, o)
                 o.http = "1.1"
-                local answer = call("GET", "", o)
+                local answer
+                for _ = 1, 20 do -- curl 8.14 reads no answer where it cannot send all
+                    answer = call("GET", "", o)
+                    if answer.exit ~= SEND_ERROR then break end
+                end
                 assert.same({ status, "APIG.0201" }, { answer.status, answer.json.error_code })
                 assert.equal(answer.headers["x-request-id"], answer.json.request_id)
             end
@@ -779,8 +785,9 @@ describe("emulator", function()
     end)
 
     describe("faults", function()
-        local RESET_STREAM, EMPTY, PARTIAL = 92, 52, 18
-        -- How curl says that a connection broke depends on whether it was writing or reading.
+        local RESET_STREAM, EMPTY = 92, 52
+        -- How curl says that a connection broke depends on whether it was writing or reading, and
+        -- on its version.
         local BROKEN = { [16] = true, [18] = true, [52] = true, [55] = true, [56] = true }
 
         for _, http in ipairs({ "2", "1.1" }) do
@@ -808,7 +815,8 @@ describe("emulator", function()
                 local answer = backup("secret-0001", { http = http })
                 assert.equal(100, #answer.body)
                 assert.is_true(tonumber(answer.headers["content-length"]) > 1000)
-                assert.equal(http == "2" and RESET_STREAM or PARTIAL, answer.exit)
+                assert.is_true(http == "2" and answer.exit == RESET_STREAM
+                    or http == "1.1" and BROKEN[answer.exit], answer.exit)
             end)
 
             it("drip" .. over, function()
@@ -828,8 +836,9 @@ describe("emulator", function()
 
             it("close a stream" .. over, function()
                 emu:fault({ close = "stream" })
-                assert.equal(http == "2" and RESET_STREAM or EMPTY,
-                    call("GET", "", { http = http }).exit)
+                local exit = call("GET", "", { http = http }).exit
+                assert.is_true(http == "2" and exit == RESET_STREAM
+                    or http == "1.1" and BROKEN[exit], exit)
                 assert.equal(0, emu:requests("list")[1].status)
             end)
 

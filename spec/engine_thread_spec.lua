@@ -227,7 +227,7 @@ describe("the wake-up socket", function()
         local curl = io.popen("exec curl -sv --max-time 60 --unix-socket " .. path
             .. " http://localhost/ 2>&1")
         local line
-        repeat line = curl:read "*l" until not line or line:find "Connected"
+        repeat line = curl:read "*l" until not line or line:find "^> GET"
         assert.is_string(line)
         local err = cases.failure("config", channel:accept())
         assert.matches("another process", err.message, 1, true)

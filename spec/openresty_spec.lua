@@ -602,6 +602,7 @@ describe("calls in handlers", function()
             local what, fault, changes = case[1], case[2], case[3] or {}
             local function prepare()
                 emu:reset()
+                emu:kill_connections() -- libcurl 8 asks again where a reused one dies
                 if fault then
                     fault.operation = "backup"
                     emu:fault(fault)

@@ -107,7 +107,12 @@ local cases = {
             session:reset(stream, "internal_error")
         end) },
     { name = "goes away over an upload", upload = 1000, kind = "network", retryable = true,
-        once = true, serve = meets_upload(function(session)
+        once = true, serve = meets_upload(function(session, stream, peer)
+            session:goaway(stream, "internal_error")
+            error(peer.GONE, 0)
+        end) },
+    { name = "goes away and has not touched an upload", upload = 1000, kind = "network",
+        retryable = true, serve = meets_upload(function(session)
             session:goaway(0, "internal_error")
         end) },
     { name = "closes after its settings", serve = function(session) session:start() end,
