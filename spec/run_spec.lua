@@ -39,6 +39,17 @@ describe("spec/run", function()
         assert.equal(0, code, output)
     end)
 
+    it("lets SIGINT come, which a shell's job in the background ignores", function()
+        local lua = folder .. "/lua"
+        files.write(lua, "#!/bin/sh\ngrep SigIgn /proc/self/status\nexec lua5.4 \"$@\"\n")
+        files.output_of("chmod +x " .. files.quote(lua))
+        local code, output = run("it('passes', function() end)", "5.4",
+            "--ignore-signal=INT LUA_BIN=" .. files.quote(lua))
+        assert.equal(0, code, output)
+        local ignored = tonumber(output:match "SigIgn:%s*(%x+)", 16)
+        assert.equal(0, math.floor(ignored / 2) % 2, output)
+    end)
+
     it("takes a file without a test for a failure", function()
         for _, luas in ipairs { "5.4", "5.1", "5.4 5.1" } do
             local code, output = run("describe('nothing', function() end)", luas)
