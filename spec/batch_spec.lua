@@ -234,6 +234,7 @@ describe("backup_many", function()
             names = function() client:backup_many(nil, "a") end,
             ["names "] = function() client:backup_many(nil, { "a", 5 }) end,
             [" names"] = function() client:backup_many(nil) end,
+            hole = function() client:backup_many(nil, { "a", nil, "c" }) end,
             project = function() client:backup_many(5, {}) end,
             opts = function() client:backup_many(nil, {}, 5) end,
             [" opts"] = function() client:backup_all(nil, 5) end,

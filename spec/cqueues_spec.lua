@@ -68,6 +68,22 @@ describe("cqueues", function()
         end
     end)
 
+    it("waits before another attempt as the loop does: others go on", function()
+        local waits, ticks, blob = false, 0, nil
+        local client = client_of {
+            retry = { attempts = 2 }, on_event = function(event) waits = event.event == "retry" end,
+        }
+        emu:fault { operation = "backup", status = 429, headers = { ["Retry-After"] = "1" } }
+        run(function() blob = assert(client:backup(nil, "secret-0001")) end, function()
+            while not blob do
+                if waits and cases.in_flight(client) == 0 then ticks = ticks + 1 end
+                cqueues.sleep(0.001)
+            end
+        end)
+        assert.is_true(ticks > 0)
+        assert.equal(2, #emu:requests "backup")
+    end)
+
     it("runs batches, and cancels them when a callback fails", function()
         local client = client_of()
         local report

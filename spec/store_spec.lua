@@ -752,6 +752,19 @@ describe("store:read()", function()
         assert.equal(3, reads)
     end)
 
+    it("gives another where one is pruned after it was listed", function()
+        local past = history.new(root)
+        past:blob(PROJECT, "one", 1000000, "old")
+        local listed = past:blob(PROJECT, "one", 2000000, "listed").file
+        assert(store:list())
+        local real = store.dir.read
+        store.dir.read = function(dir, path)
+            if path == listed then os.remove(root .. "/" .. path) end
+            return real(dir, path)
+        end
+        assert.equal("old", (assert(store:read(PROJECT, "one"))))
+    end)
+
     it("has an error of its own for what is not there", function()
         assert(store:save(PROJECT, "one", "blob"))
         local err = failure("not_found", store:read(PROJECT, "two"))
