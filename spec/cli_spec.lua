@@ -131,6 +131,23 @@ describe("wrong usage", function()
     end
 end)
 
+describe("csms with keys from a file", function()
+    it("warns of one that others can read", function()
+        local path = files.temporary() .. "/credentials"
+        files.write(path, ("[basic]\nak = %s\nsk = %s\n"):format(emu.ak, emu.sk))
+        local function list(mode)
+            os.execute(("chmod %s '%s'"):format(mode, path))
+            return assert_exit(0, csms({ "list" }, { env = {
+                HUAWEICLOUD_SDK_AK = false, HUAWEICLOUD_SDK_SK = false,
+                HUAWEICLOUD_SDK_CREDENTIALS_FILE = path,
+            } })).err
+        end
+        assert.equal("", list "600")
+        assert.matches(path .. " can be read by others; run: chmod 600", list "644", 1, true)
+        files.remove((path:match "^(.*)/"))
+    end)
+end)
+
 describe("csms list", function()
     it("prints name, state and time of each secret", function()
         emu:change("secret-0002", { state = "DISABLED" })

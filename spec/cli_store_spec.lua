@@ -8,6 +8,7 @@ local core = require "csms.core"
 local emulator = require "spec.support.emulator"
 local files = require "spec.support.files"
 local folders = require "spec.support.store_folder"
+local history = require "spec.support.store_history"
 
 local SECRETS = 12
 
@@ -135,6 +136,20 @@ describe("csms backup", function()
         assert.equal(SECRETS - 1, summary.ok)
         assert.matches("secret%-0005: denied", result.err)
         assert.matches("11 saved, 1 failed, of 12", result.err)
+    end)
+
+    it("goes on after one that the store does not take, which is 3 too", function()
+        history.new(store):blob(emu.project, seeded(5), 253402300799.999, "of a wrong clock")
+        local objects = cli.objects(csms(3, { "backup", "--all", "-o", store, "--rate", "0",
+            "--json" }))
+        local failed, count = cli.by_name(objects, "failed")
+        assert.equal(1, count)
+        assert.equal("config", failed[seeded(5)].kind)
+        assert.matches(seeded(5) .. " holds a backup from the end of the year 9999",
+            failed[seeded(5)].message, 1, true)
+        assert.equal(SECRETS - 1, select(2, cli.by_name(objects, "saved")))
+        local status = cli.objects(csms(3, { "status", store, "--json" }))
+        assert.equal("failed", status[5].outcome)
     end)
 
     it("is 4 where the one NAME is not there, and 3 where several are not", function()
@@ -517,6 +532,17 @@ describe("csms status", function()
         assert.is_string(objects[1].problem)
     end)
 
+    it("tells an age in what people count it in", function()
+        local past = history.new(store)
+        for name, hours in pairs { minutes = 0.5, hours = 30, days = 12 * 24 + 1 } do
+            past:blob(emu.project, name, core.time() - hours * 3600 - 1, "blob of " .. name)
+        end
+        local out = csms(0, { "status", store, "--max-age", "99d" }).out
+        assert.matches("days +12%.0 d ", out)
+        assert.matches("hours +30%.0 h ", out)
+        assert.matches("minutes +30 min ", out)
+    end)
+
     it("says nothing of a backup that is not there", function()
         csms(7, { "backup", "db\255", "-o", store })
         local objects = cli.objects(csms(3, { "status", store, "--json" }))
@@ -699,6 +725,15 @@ describe("csms restore --from", function()
         assert.matches("restored secret%-0003", restore(0, seeded(3)).err)
         assert.same(before.versions, emu:secret(seeded(3)).versions)
         assert.equal(1, #emu:requests "restore")
+    end)
+
+    it("shows the first 20 failures and counts the others", function()
+        local past = history.new(store)
+        for number = 1, 22 do past:blob(emu.project, "nope-" .. number, 1000000, "no blob") end
+        local result = csms(7, { "restore", "--from", store, "--all" }, UNLIMITED)
+        local _, shown = result.err:gsub("csms: nope%-", "")
+        assert.equal(20, shown, result.err)
+        assert.matches("csms: 2 more failed; --json names each", result.err, 1, true)
     end)
 
     it("takes the backup that --at says", function()
