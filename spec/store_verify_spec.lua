@@ -481,6 +481,26 @@ describe("forget_missing()", function()
         assert.same({ one }, damaged())
     end)
 
+    it("forgets nothing below a link in a folder's place, which verify names", function()
+        local one, _, three = make()
+        local place = one:match "^(.*)/"
+        local both = { one, three }
+        table.sort(both)
+        for _, path in ipairs { place, place:match "^(.*)/" } do
+            shell(("mv '%s' '%s/away' && ln -s '%s/away' '%s'")
+                :format(path_of(path), folder, folder, path_of(path)))
+            assert.same({}, assert(store:forget_missing(true)))
+            assert.same({}, assert(store:forget_missing()))
+            for _, fault in ipairs(assert(store:verify()).problems) do
+                assert.matches(path .. " is no folder any more, and csms follows no link",
+                    fault.problem, 1, true)
+            end
+            if path == place then assert.same(both, damaged()) end
+            shell(("rm '%s' && mv '%s/away' '%s'"):format(path_of(path), folder, path_of(path)))
+            clean()
+        end
+    end)
+
     it("refuses what prune() refuses", function()
         make()
         assert(store:open_run {})

@@ -107,6 +107,7 @@ local function folders_only(found, is_good, fn)
         if entry.type == "directory" and is_good(entry.name) then
             fn(path)
         else
+            found.replaced[path] = true
             add(found.interrupted, path, "it is no folder of csms")
         end
     end
@@ -123,11 +124,15 @@ local function check_blobs(dir, found)
     end))
 end
 
-local function could_be_seen(found, file)
+-- The innermost of `folders`, which are keys, that the file is in; nil where it is in none.
+local function folder_among(folders, file)
     for _, folder in ipairs(paths.parents(file)) do
-        if found.unread[folder] then return false end
+        if folders[folder] then return folder end
     end
-    return is_asked_for(found, file)
+end
+
+local function could_be_seen(found, file)
+    return is_asked_for(found, file) and not folder_among(found.unread, file)
 end
 
 local function missing(found)
@@ -141,6 +146,10 @@ local function missing(found)
     return files
 end
 
+local REMOVED = "where it was removed on purpose, `csms prune --forget-missing` notes so"
+local REPLACED = "%s is no folder any more, and csms follows no link below a store: put the "
+    .. "folder back, or mount there what the link leads to"
+
 local function check_missing(dir, found)
     if #missing(found) > 0 then
         -- A prune may have recorded and removed them meanwhile.
@@ -150,8 +159,9 @@ local function check_missing(dir, found)
         if not good then return nil, err end
     end
     for _, file in ipairs(missing(found)) do
-        add(found.problems, file, "it is missing: a run saved it, and none removed it; where "
-            .. "it was removed on purpose, `csms prune --forget-missing` notes so")
+        local place = folder_among(found.replaced, file)
+        add(found.problems, file, "it is missing: a run saved it, and none removed it; "
+            .. (place and REPLACED:format(place) or REMOVED))
     end
     return true
 end
@@ -182,7 +192,7 @@ local function examine(dir, project)
     local found = {
         below = project and ("%s/%s/"):format(paths.BLOBS, project),
         blobs = 0, runs = 0, problems = {}, interrupted = {},
-        saved = {}, removed = {}, seen = {}, unread = {},
+        saved = {}, removed = {}, seen = {}, unread = {}, replaced = {},
     }
     local good, err
     found.id, err = identity.read(dir)
@@ -210,12 +220,15 @@ function M.run(dir, project)
     }
 end
 
---- What runs saved, none removed, and is not there: their lines, or nil and the error.
+--- What runs saved, none removed, and is not there: their lines, or nil and the error. Not
+--- what is below a link in a folder's place: it may be where the link leads to.
 function M.missing(dir, project)
     local found, err = examine(dir, project)
     if not found then return nil, err end
     local lines = {}
-    for index, file in ipairs(missing(found)) do lines[index] = found.saved[file] end
+    for _, file in ipairs(missing(found)) do
+        if not folder_among(found.replaced, file) then lines[#lines + 1] = found.saved[file] end
+    end
     return lines
 end
 
