@@ -229,10 +229,12 @@ end)
 describe("a secret whose backups somebody removed", function()
     local first, second
 
+    local NAMED = { project = PROJECT, asked = { names = { "a", "b" } } }
+
     before_each(function()
         first, second = saved("a", 1001), saved("a", 2001)
-        past:run(1000, ALL, { first })
-        past:run(2000, ALL, { second, saved("b", 2002) })
+        past:run(1000, NAMED, { first })
+        past:run(2000, NAMED, { second, saved("b", 2002) })
     end)
 
     local function note_removed(what, ...)
@@ -261,8 +263,19 @@ describe("a secret whose backups somebody removed", function()
         past:run(2500, { project = PROJECT, asked = { names = { "a" } } },
             { noted("current", "a", { file = second.file }) })
         assert_shown(status().a)
-        past:run(4000, ALL, { noted("failed", "a", { kind = "denied", message = "no" }) })
+        past:run(4000, NAMED, { noted("failed", "a", { kind = "denied", message = "no" }) })
         assert_problem("the last run failed: denied: no", status().a)
+    end)
+
+    it("is judged where the last whole run listed it, until one does not", function()
+        past:run(2500, ALL, { noted("current", "a", { file = second.file }) })
+        remove(first, second)
+        note_removed({ missing = true }, first, second)
+        assert_problem("it has no good backup; the next whole `csms backup --all` saves it, or "
+            .. "does not list it any more; if there is no such project, move the records that "
+            .. "`csms runs -p " .. PROJECT .. "` names out of runs/", status().a)
+        past:run(4000, ALL, { noted("current", "b") })
+        assert_shown(status().a)
     end)
 
     it("is judged by what is left of it", function()

@@ -112,14 +112,30 @@ local function is_mistake(secret, line)
         and (line.kind == "not_found" or line.kind == "argument")
 end
 
+-- Somebody removed all that there was of a secret, and had that noted.
+local function is_forgotten(dir, secret, line, forgotten)
+    if not (line and forgotten[line.file or ""]) then return false end
+    if not secret.folder then return true end
+    local left = blobs.of_folder(dir, secret.folder)
+    return left ~= nil and #left == 0
+end
+
 -- Without a whole run there is no listing to go by.
-local function is_judged(secret, line, project)
+local function is_judged(secret, line, project, forgotten)
     if project and project.whole then return project.judged[secret.name] == true end
-    return not (line and (line.outcome == "skipped" or is_mistake(secret, line)))
+    return not (forgotten
+        or line and (line.outcome == "skipped" or is_mistake(secret, line)))
 end
 
 local DELETED = "; if it was deleted on purpose, move %s out of the store and run `csms prune "
     .. "--forget-missing`"
+
+local NO_PROJECT = "if there is no such project, move the records that `csms runs -p %s` names "
+    .. "out of " .. paths.RUNS .. "/"
+
+-- Of what the last whole run listed, and somebody then removed and had noted.
+local LISTED = "the next whole `csms backup --all` saves it, or does not list it any more; "
+    .. NO_PROJECT
 
 local function failure_of(secret, line, project)
     local problem = ("the last run failed: %s: %s"):format(line.kind or "?", line.message or "?")
@@ -138,21 +154,13 @@ local function age_problem(secret, age, max_age)
     end
 end
 
--- Somebody removed all that there was of a secret, and had that noted.
-local function is_forgotten(dir, secret, line, forgotten)
-    if not (line and forgotten[line.file or ""]) then return false end
-    if not secret.folder then return true end
-    local left = blobs.of_folder(dir, secret.folder)
-    return left ~= nil and #left == 0
-end
-
 local function judge(dir, secret, found, opts, now)
     local project = found.projects[secret.project]
     local line = project and project.lines[secret.name]
+    local forgotten = is_forgotten(dir, secret, line, found.forgotten)
     local result = {
         project = secret.project, name = secret.name, outcome = line and line.outcome,
-        judged = is_judged(secret, line, project)
-            and not is_forgotten(dir, secret, line, found.forgotten),
+        judged = is_judged(secret, line, project, forgotten),
     }
     local newest, err
     if secret.folder then newest, err = blobs.newest_good(dir, secret.folder) end
@@ -164,7 +172,8 @@ local function judge(dir, secret, found, opts, now)
     elseif line and line.outcome == "failed" then
         result.problem = failure_of(secret, line, project)
     elseif not newest then
-        result.problem = "it has no good backup"
+        result.problem = "it has no good backup" .. (forgotten
+            and "; " .. LISTED:format(secret.project) or "")
     else
         result.problem = age_problem(secret, result.age, opts.max_age)
     end
@@ -176,9 +185,8 @@ end
 local function listing_problem(id, project, max_age, now)
     if not project.broke_off then return nil end
     if not project.whole then
-        return ("no `csms backup --all` of it has come to its end yet: secrets may be missing; "
-            .. "if there is no such project, move the records that `csms runs -p %s` names out "
-            .. "of %s/"):format(id, paths.RUNS)
+        return "no `csms backup --all` of it has come to its end yet: secrets may be missing; "
+            .. NO_PROJECT:format(id)
     end
     local age = now - stamps.parse(project.whole)
     if max_age and age > max_age then
