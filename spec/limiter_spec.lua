@@ -204,6 +204,40 @@ describe("a batch against a limit", function()
     end)
 end)
 
+describe("single calls", function()
+    it("find a limit that ends too, after refusals that no batch probes", function()
+        local answer = simulation.refuse(429, "APIG.0308")
+        local world, client
+        world = simulation.new(function(request)
+            return answer or simulation.serve(request)
+        end)
+        client = world:client()
+        assert.is_nil(client:backup(nil, "a"))
+        assert.is_true(client.limiter.closed)
+        answer = simulation.refuse(429, "APIG.0308", "limit:20,time:1 second")
+        for _ = 1, 30 do client:backup(nil, "a", { retry = false }) end
+        local shared = client.limiter.pace
+        assert.is_true(shared < 10, shared .. " a second")
+        answer = nil
+        for _ = 1, 10000 do assert(client:backup(nil, "a")) end
+        assert.is_true(client.limiter.pace > 19, client.limiter.pace .. " a second")
+    end)
+
+    it("find it too where a batch gave up as it probed", function()
+        local refuses = true
+        local world, client
+        world = simulation.new(function(request)
+            return refuses and simulation.refuse(429, "APIG.0308") or simulation.serve(request)
+        end)
+        client = world:client()
+        client:backup_many(nil, simulation.names(10), { deadline = 30 })
+        assert.is_true(client.limiter.closed)
+        refuses = false
+        assert(client:backup(nil, "a"))
+        assert.is_false(client.limiter.closed)
+    end)
+end)
+
 describe("time without requests", function()
     -- A world with an unstated limit of 20 a second, which may refuse everything.
     local function world_with_limit()

@@ -111,7 +111,10 @@ end
 local function note_outcome(client, call, err)
     local now, limiter, own = client.runtime.now(), client.limiter, not call.origin
     if not err or got_through(err) then
-        if own then limiter:succeeded(now) end
+        if not own then return end
+        -- Without a batch nobody probes, and whoever gets through opens it.
+        if limiter.closed and not next(client.batches) then limiter:restart() end
+        limiter:succeeded(now)
     elseif err.kind == "throttled" then
         call.counts.throttled = call.counts.throttled + 1
         if own then
