@@ -107,7 +107,8 @@ local function got_through(err)
 end
 
 -- What an answer says of how fast to ask. IAM's limits are its own: the call alone
--- obeys what it states.
+-- obeys what it states. So does a call that failed; the others look again in 15 minutes,
+-- because one answer of one host is no word on a whole day.
 local function note_outcome(client, call, err)
     local now, limiter, own = client.runtime.now(), client.limiter, not call.origin
     if not err or got_through(err) then
@@ -124,7 +125,7 @@ local function note_outcome(client, call, err)
         events.tell(client, "throttled", call, err, nil, call.stated.wait)
     elseif call.stated and call.stated.wait and own then
         client.last_refusal = err
-        limiter:hold(now + call.stated.wait)
+        limiter:hold(now + math.min(call.stated.wait, LONGEST_WAIT))
     end
 end
 
