@@ -507,6 +507,28 @@ describe("once", function()
         assert.equal(12, elapsed())
     end)
 
+    it("is run again where whoever ran it yielded to a scheduler of the program's own", function()
+        local ended, runs = {}, 0
+        runtime:each(iterate { "batch", "one", "another" }, 3, function(who)
+            if who == "batch" then
+                return pcall(runtime.each, runtime, range(1), 1, function()
+                    runtime:once("key", nil, function()
+                        runtime:sleep(2)
+                        coroutine.yield "mine"
+                    end)
+                end)
+            end
+            runtime:sleep(1)
+            ended[who] = runtime:once("key", runtime.now() + 10, function()
+                runs = runs + 1
+                runtime:sleep(1)
+            end)
+        end)
+        assert.same({ one = true, another = true }, ended)
+        assert.same({ 1, 3 }, { runs, elapsed() })
+        assert.is_nil(next(runtime.flights))
+    end)
+
     it("runs it where waiting for the other would be for ever", function()
         local runs = 0
         runtime:each(iterate { "leader", "gsub" }, 2, function(who)

@@ -30,7 +30,7 @@ function M.new(engine)
         waiting = {},    -- transfer id -> coroutine
         sleeping = {},   -- coroutine -> when to resume it
         groups = setmetatable({}, { __mode = "k" }), -- coroutine -> its group
-        flights = {},    -- key of once() -> {coroutines that wait for its end}
+        flights = {},    -- key of once() -> {leader, waiters: coroutines; done, cut}
         running = 0,     -- each() that have not ended
         on_wait = nil,   -- function, called at least every max_step seconds of a wait
         max_step = MAX_STEP,
@@ -84,10 +84,27 @@ local function cancel_group(self, group)
     end
 end
 
+-- The end of a flight; cut: before fn's.
+local function land(self, key, flight, cut)
+    self.flights[key] = nil
+    flight.done, flight.cut = true, cut
+    for _, co in ipairs(flight.waiters) do
+        if self.sleeping[co] then wake(self, co) end -- else it is awake already
+    end
+end
+
+-- Nobody resumes it any more: others take up again what they waited for.
+local function give_up(self, co)
+    for key, flight in pairs(self.flights) do
+        if flight.leader == co then land(self, key, flight, true) end
+    end
+end
+
 local function resume(self, co)
     local group = self.groups[co]
     local good, given = coroutine.resume(co)
     if good and given ~= WAITS and given ~= ENDED then
+        give_up(self, co)
         good, given = false, "a callback of a batch yielded to a scheduler that is not csms's"
     end
     if not good and not group.failed then
@@ -293,14 +310,10 @@ function Runtime:once(key, ends_at, fn, ...)
         fn(ends_at, ...)
         return true
     end
-    flight = { waiters = {}, done = false }
+    flight = { leader = coroutine.running(), waiters = {}, done = false }
     self.flights[key] = flight
     local good, problem = pcall(fn, ends_at, ...)
-    self.flights[key] = nil
-    flight.done, flight.cut = true, is_over(self, self:_group(), ends_at)
-    for _, co in ipairs(flight.waiters) do
-        if self.sleeping[co] then wake(self, co) end -- else it is awake already
-    end
+    land(self, key, flight, is_over(self, self:_group(), ends_at))
     if not good then error(problem, 0) end
     return true
 end
