@@ -132,11 +132,25 @@ describe("a hundred calls at once", function()
             local limit = number == 2 and world.clock + 1 or nil
             local credential, err, absent = world.provider:get(nil, world.context, limit)
             if number == 1 then return assert(credential) end
-            failure("timeout", credential, err)
+            failure("credentials", credential, err)
             assert.is_false(absent) -- so that a chain does not ask another source
             assert.equal(limit, world.clock)
         end)
         assert.equal(1, world.fetches)
+    end)
+
+    it("are told which source kept them waiting", function()
+        local world = world_of { delay = 4 }
+        local client = world:client { credentials = world.provider }
+        local late = "credentials.source: no credential came in time"
+        local opts = { {}, { deadline = 1 }, { timeout = 1 } }
+        local seen = {}
+        together(world, #opts, function(number)
+            local blob, err = client:backup(nil, "name", opts[number])
+            seen[number] = blob or { err.kind, err.message, err.cause }
+        end)
+        assert.same({ simulation.blob "name", { "timeout", "the deadline of 1 s has passed", late },
+            { "credentials", late } }, seen)
     end)
 
     it("fetch once where it is due and refused at once", function()

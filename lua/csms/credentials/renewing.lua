@@ -82,12 +82,6 @@ local function renew_expired(limit, self, old, context)
     if self.credential == old then renew(self, context, limit) end
 end
 
--- The call's time is over, while others may still wait for the same renewal.
-local function too_late(self)
-    local message = ("credentials.%s: no credential came in time"):format(self.source)
-    return nil, errors.new("timeout", message), false
-end
-
 --- A credential that is good for a while; see csms.credentials.
 function Renewing:get(refused, context, ends_at)
     if self.closed then return source.fail(self.source, "the provider is closed") end
@@ -107,7 +101,8 @@ function Renewing:get(refused, context, ends_at)
     local old = self.credential
     local ended = context.runtime:once(self, ends_at, renew_expired, self, old, context)
     if self.closed then return source.fail(self.source, "the provider is closed") end
-    if not ended then return too_late(self) end
+    -- The call's time is over, while others may still wait for the same renewal.
+    if not ended then return source.fail(self.source, "no credential came in time") end
     if self.err then return nil, errors.copy(self.err), self.absent end
     return self.credential
 end
