@@ -289,7 +289,14 @@ describe("the environment", function()
     it("is checked like the config", function()
         local result, err = with { CSMS_REGION = "not a region" }
         failure("config", result, err)
-        assert.matches("region", err.message, 1, true)
+        assert.equal("config: 'region' (or CSMS_REGION) must be a region id such as cn-north-4",
+            err.message)
+        for _, name in ipairs { "CSMS_ENDPOINT", "CSMS_REGION", "CSMS_CA_FILE",
+            "HUAWEICLOUD_SDK_PROJECT_ID", "HUAWEICLOUD_SDK_IAM_ENDPOINT" } do
+            result, err = with { [name] = "x\n" }
+            failure("config", result, err)
+            assert.matches("(or " .. name .. ") holds a control character", err.message, 1, true)
+        end
         local output = cases.run([[
             local csms = require "csms"
             for _, name in ipairs { "http://example.com", "ftp://x", "https://u:p@x" } do

@@ -122,8 +122,10 @@ local function sorted_keys(schema)
     return table.concat(keys, ", ")
 end
 
-local function refuse(what, key, problem)
-    return nil, errors.new("config", ("%s: '%s' %s"):format(what, tostring(key), problem))
+-- variable: that may have filled it in, or nil.
+local function refuse(what, key, problem, variable)
+    local also = variable and " (or " .. variable .. ")" or ""
+    return nil, errors.new("config", ("%s: '%s'%s %s"):format(what, tostring(key), also, problem))
 end
 
 local check -- a table within the table is checked by the same function
@@ -139,11 +141,12 @@ local function check_value(what, key, value, rule)
         return refuse(what, key, ("must be a %s, not a %s"):format(expected, type(value)))
     end
     if expected == "string" and value:find("%c") then
-        return refuse(what, key, "holds a control character; check for a stray newline")
+        return refuse(what, key, "holds a control character; check for a stray newline",
+            rule.env)
     end
     if rule.check then
         local good, problem = rule.check(value)
-        if not good then return refuse(what, key, problem) end
+        if not good then return refuse(what, key, problem, rule.env) end
     end
     return value
 end
