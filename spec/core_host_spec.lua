@@ -32,6 +32,79 @@ describe("a program that exports an OpenSSL of its own", function()
     end)
 end)
 
+-- A comma in numbers, and one letter that is not ASCII's; or a decimal point of two bytes.
+local POINTS = { comma = "<U002C>", wide = "<U066B>" }
+local LOCALE = [[
+LC_NUMERIC
+decimal_point "%s"
+thousands_sep ""
+grouping -1
+END LC_NUMERIC
+LC_CTYPE
+alpha <U0041>..<U005A>;<U0061>..<U007A>;<U00FC>
+END LC_CTYPE
+]]
+local CHARACTERS = [[
+<code_set_name> SPEC
+<mb_cur_max> 2
+<mb_cur_min> 1
+<escape_char> /
+CHARMAP
+<U0000>..<U007F> /x00
+<U00FC> /xfc
+<U066B> /xd9/xab
+END CHARMAP
+]]
+
+describe("a program that sets another locale", function()
+    local folder
+
+    setup(function()
+        folder = files.temporary()
+        files.write(folder .. "/characters", CHARACTERS)
+        for name, point in pairs(POINTS) do
+            files.write(folder .. "/source", LOCALE:format(point))
+            os.execute(("cd %s && localedef -c -i ./source -f ./characters ./%s 2>/dev/null")
+                :format(files.quote(folder), name))
+        end
+    end)
+
+    teardown(function() files.remove(folder) end)
+
+    -- What the lines print once `json` is loaded and the locale is set.
+    local function output_in(locale, lines)
+        local program = folder .. "/program.lua"
+        files.write(program, ("local json = require 'csms.json'\n"
+            .. "assert(os.setlocale '%s', 'no locale')\n%s"):format(locale, lines))
+        local output = run(("LOCPATH=%s LUA_PATH=%s LUA_CPATH=%s %s %s"):format(
+            files.quote(folder), files.quote(package.path), files.quote(package.cpath),
+            interpreter, program))
+        if not output:find "no locale" then return output end
+        return nil, "localedef makes no locale here"
+    end
+
+    it("gets the numbers of JSON as they are", function()
+        local output, reason = output_in("comma", [[
+            local value = json.decode '{"list": [1,2], "half": 0.5, "last": 3}'
+            print(#value.list, value.list[2], value.half * 2 == 1, value.last)
+            print(json.encode { 1.5, 2 })
+            os.setlocale "C"
+            print(json.encode { 1.5, json.decode("[2.5,3]")[2] })
+        ]])
+        if not output then return pending(reason) end
+        assert.equal("2\t2\ttrue\t3\n[1.5,2]\n[1.5,3]\n", output)
+    end)
+
+    -- lua-cjson makes no instance there: it ends the process.
+    it("gets whole numbers where the decimal point has several bytes", function()
+        local output, reason = output_in("wide", [[
+            print(json.encode(json.decode '{"list": [1,2]}'))
+        ]])
+        if not output then return pending(reason) end
+        assert.equal('{"list":[1,2]}\n', output)
+    end)
+end)
+
 describe("curl_version()", function()
     it("names libcurl and the TLS that it has", function()
         assert.matches("^libcurl/%d+%.%d+%.%d+ ", core.curl_version())

@@ -4,6 +4,7 @@
  */
 #include "lcsms.h"
 
+#include <langinfo.h>
 #include <string.h>
 #include <time.h>
 
@@ -250,8 +251,20 @@ static int lcsms_curl_version(lua_State *L)
     return 1;
 }
 
+/* decimal_point() -> the locale's, as a byte's number; nil for several bytes */
+static int lcsms_decimal_point(lua_State *L)
+{
+    const char *point = nl_langinfo(RADIXCHAR);
+
+    if (point[0] == '\0' || point[1] != '\0')
+        return 0;
+    lua_pushinteger(L, (unsigned char)point[0]);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
     {"curl_version", lcsms_curl_version},
+    {"decimal_point", lcsms_decimal_point},
     {"encode", lcsms_encode},
     {"can_yield", lcsms_can_yield},
     {"now", lcsms_now},

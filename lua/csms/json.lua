@@ -3,10 +3,27 @@
 -- integers where Lua has them. An own instance of lua-cjson, so that neither
 -- side's settings reach the other.
 
-local cjson = require("cjson.safe").new()
-cjson.decode_invalid_numbers(false)
+local core = require "csms.core"
+local safe = require "cjson.safe"
 
 local M = {}
+
+local cjson, point
+
+local function renew()
+    cjson, point = safe.new(), core.decimal_point()
+    cjson.decode_invalid_numbers(false)
+end
+
+renew()
+
+-- lua-cjson takes the locale's decimal point when an instance is made, and the program may set
+-- another locale at any time. A point of several bytes would end the process there.
+local function instance()
+    local now = core.decimal_point()
+    if now and now ~= point then renew() end
+    return cjson
+end
 
 -- Lua 5.4 only; LuaJIT's numbers are exact to 2^53 and print as integers.
 local tointeger = math.tointeger -- luacheck: ignore 143
@@ -14,7 +31,7 @@ local tointeger = math.tointeger -- luacheck: ignore 143
 
 -- In a list, null is false: absence would end the list.
 local function clean(value)
-    if value == cjson.null then return nil end
+    if value == safe.null then return nil end
     if type(value) == "number" then return tointeger(value) or value end
     if type(value) == "table" then
         local is_list = #value > 0
@@ -31,7 +48,7 @@ end
 
 --- The value of a JSON text (nil for null), or nil and the reason.
 function M.decode(text)
-    local value, reason = cjson.decode(text)
+    local value, reason = instance().decode(text)
     if reason then return nil, reason end
     return clean(value)
 end
@@ -39,7 +56,7 @@ end
 --- The JSON text of a value; raises for one that has none.
 function M.encode(value)
     -- lua-cjson writes every slash as \/, which is right and hard to read.
-    return (assert(cjson.encode(value)):gsub("\\/", "/"))
+    return (assert(instance().encode(value)):gsub("\\/", "/"))
 end
 
 return M
