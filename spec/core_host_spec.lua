@@ -103,6 +103,19 @@ describe("a program that sets another locale", function()
         if not output then return pending(reason) end
         assert.equal('{"list":[1,2]}\n', output)
     end)
+
+    it("gets no letter of that locale into a name, a project, a glob or a blob", function()
+        local output, reason = output_in("comma", [[
+            local arguments, blob = require "csms.arguments", require "csms.blob"
+            print((arguments.argument("name", "schl\252ssel")))
+            print((arguments.project(("\252"):rep(32))))
+            print((require("csms.globs").check "schl\252ssel*"))
+            local parts = assert(blob.inspect "CloudSecretManagementBackupV1eyJ\252.a.a.a.a")
+            print(#parts.problems > 0)
+        ]])
+        if not output then return pending(reason) end
+        assert.equal("nil\nnil\nfalse\ntrue\n", output)
+    end)
 end)
 
 describe("curl_version()", function()

@@ -72,7 +72,7 @@ end
 --- true, or nil and the error. Shape: csms-api.md 1 (S26).
 function M.project(project)
     if type(project) ~= "string" then return refuse("the project id is no string") end
-    if #project ~= 32 or not project:find("^%w+$") then
+    if #project ~= 32 or not project:find("^[a-zA-Z0-9]+$") then
         return refuse("a project id has 32 letters and digits; this one has " .. #project
             .. " characters; find it in the console under My Credentials")
     end
@@ -87,7 +87,7 @@ end
 --- As the API's page has it: ^[a-zA-Z0-9_-]{1,64}$. Names that the service's
 --- own listing gave may also hold periods, because the console makes such.
 local function check_name(name, allow_periods)
-    local fits = #name <= 64 and name:find("^[%w_.-]+$") and name ~= "." and name ~= ".."
+    local fits = #name <= 64 and name:find("^[a-zA-Z0-9_.-]+$") and name ~= "." and name ~= ".."
     if fits and (allow_periods or not name:find(".", 1, true)) then return true end
     local remedy = fits
         and "; the console makes names with periods: set allow_periods = true for them" or ""

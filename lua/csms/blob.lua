@@ -18,7 +18,7 @@ local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 -- RFC 4648, 5, without padding; nil where it is not.
 local function decode_base64url(text)
-    if text:find("[^%w_-]") or #text % 4 == 1 then return nil end
+    if text:find("[^a-zA-Z0-9_-]") or #text % 4 == 1 then return nil end
     local bytes, bits, held = {}, 0, 0
     for char in text:gmatch(".") do
         held = held * 64 + ALPHABET:find(char, 1, true) - 1
@@ -45,7 +45,7 @@ end
 
 -- Decoded length of a part, or nil and what is wrong with it.
 local function length_of(part)
-    if part:find("[^%w_-]") then return nil, "holds characters that are not base64url" end
+    if part:find("[^a-zA-Z0-9_-]") then return nil, "holds characters that are not base64url" end
     if #part % 4 == 1 then return nil, "has an impossible length; it is cut" end
     return math.floor(#part * 3 / 4)
 end

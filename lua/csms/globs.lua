@@ -11,7 +11,7 @@ end
 --- Whether a name can match it, or false and why not. Shells know more than * and
 --- ?; a glob that means more would leave secrets out in silence.
 function M.check(glob)
-    if glob:find "^[%w_.*?-]+$" then return true end
+    if glob:find "^[a-zA-Z0-9_.*?-]+$" then return true end
     return false, ("'%s' matches no name: names have letters, digits, '_', '-' and '.', and "
         .. "in a glob only * and ? are special"):format(glob)
 end
