@@ -827,6 +827,17 @@ describe("csms restore --from", function()
         assert.matches("warning: what the service has now", restore(0, seeded(3)).err)
     end)
 
+    it("does not overrule with --all what it cannot list, unless it is forced to", function()
+        back_up()
+        emu:delete(seeded(3))
+        emu:fault { operation = "list", status = 403, times = 0 }
+        assert.matches("csms:secret:list.*restore by NAME, or %-%-force", restore(6, "--all").err)
+        assert.equal(0, #emu:requests "restore")
+        assert.matches("12 would be restored", restore(0, "--all", "--dry-run").err)
+        restore(0, "--all", "--match", "*3", "--force")
+        assert.equal(1, #emu:requests "restore")
+    end)
+
     it("sends bad keys once", function()
         back_up()
         emu:clear_requests()

@@ -167,10 +167,17 @@ local function new_run(args, out, client, project)
 end
 
 -- What the service has now: true, or nil and the error. One who may not list can
--- restore even so. This also proves the keys before several requests use them.
+-- restore even so, but not all: it is not known what is to be left alone. This also proves
+-- the keys before several requests use them.
 local function list(run)
+    local args = run.args
     local secrets, err = run.client:list(run.project, { deadline = run.out:left() })
     if not secrets and err.kind == "denied" then
+        if args.all and not (args.force or args.dry_run) then
+            err.message = err.message .. "; without a list, --all cannot leave alone what is still "
+                .. "there: restore by NAME, or --force"
+            return nil, err
+        end
         run.out:warn("what the service has now is not known: " .. tostring(err))
     elseif not secrets then
         return nil, err
