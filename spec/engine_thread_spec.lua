@@ -41,11 +41,11 @@ before_each(function()
 end)
 after_each(function() channel:close() end)
 
-local function submit(on)
+local function submit(on, timeout)
     return assert((on or channel):submit(origin, credential, {
         method = "POST", target = "/v1/" .. emu.project .. "/secrets/secret-0001/backup",
         headers = { "Content-Type", "application/json" }, project = emu.project,
-        timeout = 10, time = core.time(),
+        timeout = timeout or 10, time = core.time(),
     }))
 end
 
@@ -58,6 +58,16 @@ describe("without start()", function()
         local transfer = submit()
         while not transfer:done() do core.step(1) end
         assert_threads(alone)
+    end)
+
+    it("a time-out that is over already, or no number, is the shortest, not none", function()
+        emu:fault { operation = "backup", delay = cases.HELD, times = 0 }
+        for _, timeout in ipairs { 0, -1, 0 / 0 } do
+            local transfer = submit(channel, timeout)
+            while not transfer:done() do core.step(1) end
+            local _, err = transfer:result()
+            assert.equal("timeout", err.kind)
+        end
     end)
 end)
 
