@@ -350,6 +350,7 @@ function works.signals()
     core.release_signals()
     core.process()
     core.random()
+    core.encode "a b"
     return core.sha256 "x" and core.random_hex(8)
 end
 
