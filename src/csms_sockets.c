@@ -13,7 +13,6 @@
 
 #define MAX_SOCKETS 65536
 #define MAX_PORTS 65536
-#define MAX_CORKED 8
 
 /* The connections' descriptors, one bit each, for a child after a fork. Only
  * whoever drives the engine opens and closes them. */
@@ -26,10 +25,10 @@ static struct connection {
     bool http1; /* how the last answer came */
 } connections[MAX_PORTS];
 
-/* Those whose packets are held back until csms_sockets_push(). */
+/* The one whose packets are held back until csms_sockets_push(), or -1. Where
+ * requests for several start at once, the others' go as they are written. */
 static bool holding;
-static int corked[MAX_CORKED];
-static size_t corked_count;
+static int corked = -1;
 
 static bool is_open(int fd)
 {
@@ -53,7 +52,7 @@ void csms_sockets_close(void)
         if (is_open(fd))
             (void)close(fd);
     memset(open_sockets, 0, sizeof open_sockets);
-    corked_count = 0;
+    corked = -1;
 }
 
 /* libcurl 7.88 opens sockets that a program's children would inherit. */
@@ -104,13 +103,10 @@ static void set_cork(int fd, int on)
 
 static void hold_back(int fd)
 {
-    for (size_t i = 0; i < corked_count; i++)
-        if (corked[i] == fd)
-            return;
-    if (corked_count == MAX_CORKED)
+    if (corked >= 0)
         return;
     set_cork(fd, 1);
-    corked[corked_count++] = fd;
+    corked = fd;
 }
 
 void csms_sockets_hold(void)
@@ -120,10 +116,9 @@ void csms_sockets_hold(void)
 
 void csms_sockets_push(void)
 {
-    for (size_t i = 0; i < corked_count; i++)
-        if (is_open(corked[i]))
-            set_cork(corked[i], 0);
-    corked_count = 0;
+    if (is_open(corked))
+        set_cork(corked, 0);
+    corked = -1;
     holding = false;
 }
 
