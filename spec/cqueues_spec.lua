@@ -184,7 +184,9 @@ describe("cqueues", function()
             cqueues.sleep(0.1)
             blob = client:backup(nil, "secret-0001", { deadline = 60 })
         end)
-        assert.equal("timeout", early.kind)
+        assert.same({ "timeout", "the deadline of 0.5 s has passed",
+            "the project was being looked up", false },
+            { early.kind, early.message, early.cause, early.retryable })
         assert.is_string(blob)
         assert.equal(1, #emu:requests "iam_projects")
     end)

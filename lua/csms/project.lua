@@ -54,11 +54,6 @@ local function keep_project(limit, client, region, call)
     client.project_error = err
 end
 
-local function too_late(call)
-    return errors.new("timeout", ("the deadline of %g s has passed while the project was looked "
-        .. "up"):format(call.deadline), { retryable = false })
-end
-
 -- Once for all calls that ask at the same time; kept for the client's life.
 local function look_up(client, call)
     local region = M.region(client.config, client.origin)
@@ -68,7 +63,9 @@ local function look_up(client, call)
     end
     local ended = client.runtime:once(client.config, call.ends_at, keep_project, client, region,
         call)
-    if not ended then return nil, too_late(call) end
+    if not ended then
+        return nil, retry.deadline_error(call, "the project was being looked up")
+    end
     if not (client.project or client.project_error) then -- a callback's error ended it
         return look_up(client, call)
     end

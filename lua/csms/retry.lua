@@ -23,8 +23,9 @@ local function left(call, now)
     return call.ends_at and call.ends_at - now or math.huge
 end
 
--- cause: of the attempt that it cut short, or nil.
-local function deadline_error(call, cause)
+--- The error that a deadline is.
+-- cause: of the attempt that it cut short, or what it cut short; or nil.
+function M.deadline_error(call, cause)
     return errors.new("timeout", ("the deadline of %g s has passed"):format(call.deadline),
         { retryable = false, cause = cause })
 end
@@ -36,7 +37,7 @@ local CUT_SHORT = { timeout = true, credentials = true }
 --- with what it cut short as `cause`.
 function M.or_deadline(client, call, err)
     if not CUT_SHORT[err.kind] or left(call, client.runtime.now()) > M.LEAST then return err end
-    return deadline_error(call, err.kind == "timeout" and err.cause or err.message)
+    return M.deadline_error(call, err.kind == "timeout" and err.cause or err.message)
 end
 
 --- Why a call ends whose client was closed meanwhile.
@@ -51,7 +52,7 @@ local cancelled_error = M.cancelled_error
 -- a batch else the last one of the others, else the deadline itself.
 local function too_late(call, last)
     local others = call.batch and call.batch.last_error
-    local err = last or others and errors.copy(others) or deadline_error(call)
+    local err = last or others and errors.copy(others) or M.deadline_error(call)
     err.past_deadline = true
     return err
 end
