@@ -18,19 +18,20 @@
 
 TAILQ_HEAD(channel_list, csms_channel);
 
-/* The process's one engine. */
+/* The process's one engine. All of it changes with `lock` held, but that the
+ * driver clears `cancel_asked`; what is atomic is read without it too. */
 static struct engine {
     pthread_mutex_t lock;
     pthread_mutex_t driving; /* held by whoever runs libcurl on `multi` */
     pthread_mutex_t waking;  /* held while `multi` is woken, or freed */
-    CURLM *multi;            /* NULL: no engine */
+    CURLM *_Atomic multi;    /* NULL: no engine; freed with all three held */
     uint64_t generation;     /* counts engines: a fork starts another */
     struct channel_list channels;
-    bool waiting;  /* the driver is in curl_multi_poll: wake it */
-    bool threaded; /* a thread has claimed the driving */
-    bool stopping; /* and is asked to end */
+    bool waiting;         /* the driver is in curl_multi_poll: wake it */
+    atomic_bool threaded; /* a thread has claimed the driving */
+    atomic_bool stopping; /* and is asked to end */
     atomic_bool told_idle;
-    uint64_t ended; /* transfers, so far */
+    uint64_t ended; /* transfers, so far; changes with `driving` held too */
     pthread_cond_t delivered;
     atomic_bool cancel_asked;
     struct csms_transfer_list pending; /* submitted, libcurl has not seen it */
@@ -53,17 +54,6 @@ void csms_engine_lock(void)
 void csms_engine_unlock(void)
 {
     (void)pthread_mutex_unlock(&engine.lock);
-}
-
-/* The engine's own flags, which others change. */
-static bool is_set(const bool *flag)
-{
-    bool set = false;
-
-    csms_engine_lock();
-    set = *flag;
-    csms_engine_unlock();
-    return set;
 }
 
 /* ---- once a process, and after a fork --------------------------------- */
@@ -399,28 +389,6 @@ static void just_sleep(double timeout)
         (void)nanosleep(&time, NULL);
 }
 
-/* Another thread may make one just now. */
-static bool has_engine(void)
-{
-    bool has = false;
-
-    csms_engine_lock();
-    has = engine.multi != NULL;
-    csms_engine_unlock();
-    return has;
-}
-
-/* How many transfers have ended. */
-static uint64_t count_ended(void)
-{
-    uint64_t ended = 0;
-
-    csms_engine_lock();
-    ended = engine.ended;
-    csms_engine_unlock();
-    return ended;
-}
-
 static void drive_once(double timeout, uint64_t *seen)
 {
     struct csms_sigpipe guard;
@@ -431,15 +399,15 @@ static void drive_once(double timeout, uint64_t *seen)
         wait_for_thread(timeout, seen);
         return;
     }
-    idle = !has_engine();
+    idle = !engine.multi; /* another thread may make one just now */
     if (!idle) {
         csms_sigpipe_block(&guard);
-        if (perform() == 0 && timeout > 0 && count_ended() == *seen) {
+        if (perform() == 0 && timeout > 0 && engine.ended == *seen) {
             wait_for_news(timeout);
             (void)perform();
         }
         if (timeout > 0)
-            *seen = count_ended();
+            *seen = engine.ended;
         csms_sigpipe_release(&guard);
     }
     (void)pthread_mutex_unlock(&engine.driving);
@@ -449,7 +417,7 @@ static void drive_once(double timeout, uint64_t *seen)
 
 void csms_engine_step(double timeout, uint64_t *seen)
 {
-    if (is_set(&engine.threaded))
+    if (engine.threaded)
         wait_for_thread(timeout, seen);
     else
         drive_once(timeout, seen);
@@ -508,7 +476,7 @@ static void wait_idle(void)
 void csms_engine_drive(void)
 {
     (void)pthread_mutex_lock(&engine.driving);
-    while (!is_set(&engine.stopping)) {
+    while (!engine.stopping) {
         (void)perform();
         if (TAILQ_EMPTY(&engine.active))
             wait_idle();
