@@ -543,6 +543,18 @@ describe("csms status", function()
         assert.matches("minutes +30 min ", out)
     end)
 
+    it("tells of a backup from the future until when it is", function()
+        csms(0, { "backup", seeded(1), "-o", store })
+        local file = folders.only(store, "%.blob$")
+        local later = os.date("!%Y%m%dT%H%M%S", os.time() + 29520)
+        local moved = file:gsub("%d+T%d+", later)
+        assert(os.rename(store .. "/" .. file, store .. "/" .. moved))
+        local result = csms(3, { "status", store })
+        assert.matches("secret%-0001  %-8%.%d h  .* this passes by itself at " .. later, result.out)
+        assert.matches("1 of 1 secrets have no backup younger than 26.0 h, or one from the future",
+            result.err, 1, true)
+    end)
+
     it("says nothing of a backup that is not there", function()
         csms(7, { "backup", "db\255", "-o", store })
         local objects = cli.objects(csms(3, { "status", store, "--json" }))

@@ -62,8 +62,8 @@ local function explain(out, status, judged, max_age)
         out:problem("no backup to judge: what is here was skipped, not found, forgotten by "
             .. "`csms prune --forget-missing` or no longer listed")
     elseif bad > 0 then
-        out:problem(("%d of %d secrets have no backup younger than %s, or failed in the last run")
-            :format(bad, judged, times.span(max_age)))
+        out:problem(("%d of %d secrets have no backup younger than %s, or one from the future, or "
+            .. "failed in the last run"):format(bad, judged, times.span(max_age)))
     end
 end
 

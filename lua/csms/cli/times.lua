@@ -16,8 +16,9 @@ function M.of_service(milliseconds)
     return M.utc(type(milliseconds) == "number" and milliseconds / 1000)
 end
 
---- "45 s", "12 min", "26.5 h", "12.0 d".
+--- "45 s", "12 min", "26.5 h", "12.0 d"; "-8.0 h" of what is still to come.
 function M.span(seconds)
+    if seconds < 0 then return "-" .. M.span(-seconds) end
     if seconds < 120 then return ("%.0f s"):format(seconds) end
     if seconds < 7200 then return ("%.0f min"):format(seconds / 60) end
     if seconds < 172800 then return ("%.1f h"):format(seconds / 3600) end

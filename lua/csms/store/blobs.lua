@@ -11,9 +11,15 @@ local M = {
     CLOCKS_DIFFER = 60,
     --- What helps where a secret's newest blobs are from the future; %s is its folder. The
     --- newest of them is the last that was saved, whatever its stamp.
-    RID_OF_FUTURE = "move %s as a whole out of the store, keep it, and back the secret up anew "
-        .. "at once",
+    RID_OF_FUTURE = "move %s as a whole out of the store, keep it, back the secret up anew at "
+        .. "once if it still exists, and then run `csms prune --forget-missing`",
 }
+
+--- The same with what helps everybody who has time: `stamp` is the newest one.
+function M.wait_or_rid(stamp, folder)
+    return ("this passes by itself at %s; if that is too long, %s"):format(stamp,
+        M.RID_OF_FUTURE:format(folder))
+end
 
 local function folders(dir, path)
     local entries, err = dir:entries_if_any(path)

@@ -74,21 +74,25 @@ local function add_removable(dir, secret, keep, named, removable)
     return stay
 end
 
-local FUTURE = "the newest backups in %s/%s%s are from the future, because a clock was wrong; "
-    .. blobs.RID_OF_FUTURE:format "each such folder"
+local FUTURE = "the newest backups in %s/%s%s are from the future, because a clock was wrong "
+    .. "(`csms status` shows an age below zero); %s"
 
 -- Whether the stamps are of the days when the blobs were saved, by which the rules go: true,
 -- or nil and the error. Whatever was saved after one from the future has a later stamp.
 local function check_stamps(dir, secrets)
-    local latest, wrong = core.time() + blobs.CLOCKS_DIFFER, {}
+    local latest, wrong, last = core.time() + blobs.CLOCKS_DIFFER, {}, ""
     for _, secret in ipairs(secrets) do
         local found, err = blobs.of_folder(dir, secret.folder)
         if not found then return nil, err end
-        if found[1] and found[1].saved_at > latest then wrong[#wrong + 1] = secret.folder end
+        if found[1] and found[1].saved_at > latest then
+            wrong[#wrong + 1] = secret.folder
+            if found[1].stamp > last then last = found[1].stamp end
+        end
     end
     if not wrong[1] then return true end
     local more = #wrong > 1 and (" and %d more"):format(#wrong - 1) or ""
-    return nil, errors.new("config", FUTURE:format(dir.root, wrong[1], more))
+    return nil, errors.new("config", FUTURE:format(dir.root, wrong[1], more,
+        blobs.wait_or_rid(last, "each such folder")))
 end
 
 -- What may go, of one project or of all, and how many blobs stay; or nil and the error.

@@ -144,10 +144,10 @@ local function failure_of(secret, line, project)
     return problem .. DELETED:format(secret.folder)
 end
 
-local function age_problem(secret, age, max_age)
+local function age_problem(secret, newest, age, max_age)
     if age < -blobs.CLOCKS_DIFFER then
         return "its newest backup is from the future, because a clock was wrong; "
-            .. blobs.RID_OF_FUTURE:format(secret.folder)
+            .. blobs.wait_or_rid(newest.stamp, secret.folder)
     end
     if max_age and age > max_age then
         return ("its newest backup is %.1f hours old"):format(age / 3600)
@@ -175,7 +175,7 @@ local function judge(dir, secret, found, opts, now)
         result.problem = "it has no good backup" .. (forgotten
             and "; " .. LISTED:format(secret.project) or "")
     else
-        result.problem = age_problem(secret, result.age, opts.max_age)
+        result.problem = age_problem(secret, newest, result.age, opts.max_age)
     end
     return result
 end
