@@ -254,6 +254,18 @@ describe("verify() finds", function()
             assert(store:verify()).problems[1].problem)
     end)
 
+    it("a changed run until it is moved out of the store, as it says", function()
+        make()
+        local run = folders.find(root, "^runs/")[1]
+        folders.write(path_of(run), (folders.read(path_of(run)):gsub("denied", "Denied")))
+        assert.same({ run }, damaged())
+        assert.matches("it was changed; move it out of the store: the backups that it names count",
+            assert(store:verify()).problems[1].problem, 1, true)
+        assert(os.rename(path_of(run), folder .. "/moved"))
+        assert.same({}, damaged())
+        assert.equal(3, assert(store:verify()).blobs)
+    end)
+
     it("a closed run that is not one, though its name has its digest", function()
         local past = history.new(root)
         local function closed(text)

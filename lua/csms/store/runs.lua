@@ -5,7 +5,10 @@ local core = require "csms.core"
 local paths = require "csms.store.paths"
 local record = require "csms.store.record"
 
-local M = {}
+local M = {
+    --- What helps where the record of an ended run is of no use.
+    MOVE_OUT = "move it out of the store: the backups that it names count even so",
+}
 
 --- All runs, the oldest first: {id, stamp, closed, digest, file}; or nil and the
 --- error.
@@ -28,8 +31,8 @@ end
 local function text_of(dir, run)
     local text, err = dir:read(run.file)
     if err and err.code == "EFBIG" then
-        err = paths.failure(dir.root, run.file, "EFBIG", "it is longer than any record that csms "
-            .. "writes; move it out of the store: the backups that it names count even so")
+        err = paths.failure(dir.root, run.file, "EFBIG",
+            "it is longer than any record that csms writes; " .. M.MOVE_OUT)
     end
     if text or run.closed or err.code ~= "ENOENT" then return text, err end
     for _, other in ipairs(M.list(dir) or {}) do

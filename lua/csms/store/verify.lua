@@ -17,7 +17,10 @@ end
 -- ---- runs -------------------------------------------------------------------
 
 local function check_run(found, run, result)
-    if result.problem then add(found.problems, run.file, result.problem) end
+    if result.problem then
+        add(found.problems, run.file, result.problem
+            .. (run.closed and not result.unread and "; " .. runs.MOVE_OUT or ""))
+    end
     if result.header and found.id and result.header.store ~= found.id then
         add(found.problems, run.file, "it is of another store (" .. result.header.store .. ")")
     end
