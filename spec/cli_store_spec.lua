@@ -644,6 +644,12 @@ describe("csms verify", function()
         again, summary = back_up { "--max-age", "1h" }
         assert.equal(1, summary.ok)
         assert.is_table(cli.by_name(again, "saved")[object.name])
+        csms(0, { "prune", store, "--keep-last", "1" })
+        -- which a backup does not mend
+        os.remove(store .. "/" .. folders.find(store, "%.blob$")[1])
+        result = csms(8, { "verify", store })
+        assert.matches("1 damaged, missing or unreadable", result.err, 1, true)
+        assert.not_matches("the next `csms backup`", result.err, 1, true)
     end)
 
     it("names a damaged record, and status is 3 until a whole run", function()

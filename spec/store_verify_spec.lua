@@ -3,6 +3,7 @@
 
 local cases = require "spec.support.cases"
 local core = require "csms.core"
+local errors = require "csms.errors"
 local folders = require "spec.support.store_folder"
 local history = require "spec.support.store_history"
 local shell = require("spec.support.file_child").shell
@@ -354,6 +355,27 @@ describe("verify() finds", function()
         end
     end)
 
+    it("what this user may not read, and says that a run ends there", function()
+        local one, two = make()
+        local entries, read = store.dir.entries, store.dir.read
+        local function denied(real, path)
+            return function(dir, asked, ...)
+                if asked ~= path then return real(dir, asked, ...) end
+                return nil, errors.new("storage", "cannot read it",
+                    { code = "EACCES", cause = "Permission denied" })
+            end
+        end
+        store.dir.entries = denied(entries, two:match "^(.*)/")
+        store.dir.read = denied(read, one)
+        local found = assert(store:verify())
+        local problem = "it cannot be read: Permission denied; make it readable for this user"
+        table.sort(found.problems, function(a, b) return #a.problem < #b.problem end)
+        assert.same({ { file = one, problem = problem }, { file = two:match "^(.*)/",
+            problem = problem .. "; until that is mended, a run that comes to it ends there" } },
+            found.problems)
+        assert.equal(0, found.changed)
+    end)
+
     it("several faults at once, in the order of their names", function()
         local one, two, three = make()
         os.remove(path_of(one))
@@ -365,6 +387,7 @@ describe("verify() finds", function()
         table.sort(expected)
         -- The younger one's run names nothing any more; its own name still does.
         assert.same(expected, damaged())
+        assert.equal(2, store:verify().changed)
     end)
 end)
 

@@ -14,13 +14,6 @@ local function show(out, items, outcome)
     end
 end
 
-local function has_blob(problems)
-    for _, item in ipairs(problems) do
-        if item.file:find "^blobs/" then return true end
-    end
-    return false
-end
-
 function M.run(args, out)
     local result
     local store, err = stores.open(args.dir)
@@ -35,8 +28,8 @@ function M.run(args, out)
     local exit = exit_codes.OK
     if #result.problems > 0 then
         exit = exit_codes.DAMAGED
-        out:problem(found .. #result.problems .. " damaged")
-        if has_blob(result.problems) then
+        out:problem(found .. #result.problems .. " damaged, missing or unreadable")
+        if result.changed > 0 then
             out:problem("the next `csms backup` saves a damaged secret anew; until then "
                 .. "`csms restore --at` has its older backups")
         end

@@ -109,6 +109,7 @@ end
 --- What is wrong with what cannot be read, in words.
 function M.unreadable(err)
     return "it cannot be read: " .. (err.cause or err.message)
+        .. (err.code == "EACCES" and "; make it readable for this user" or "")
 end
 
 --- An error about a path of the store.

@@ -55,6 +55,11 @@ local function is_asked_for(found, path)
     return not found.below or path:sub(1, #found.below) == found.below
 end
 
+local function add_changed(found, file, problem)
+    found.changed = found.changed + 1
+    add(found.problems, file, problem)
+end
+
 local function check_blob(dir, found, file, digest)
     local line = found.saved[file]
     local data, problem = blobs.read(dir, { file = file, digest = digest })
@@ -64,9 +69,9 @@ local function check_blob(dir, found, file, digest)
     if not data and problem.code ~= "damaged" then
         add(found.problems, file, paths.unreadable(problem))
     elseif not data then
-        add(found.problems, file, "its SHA-256 is not the one in its name; it was changed or cut")
+        add_changed(found, file, "its SHA-256 is not the one in its name; it was changed or cut")
     elseif line and line.sha256 ~= problem then
-        add(found.problems, file, "its SHA-256 is not the one in the run that saved it")
+        add_changed(found, file, "its SHA-256 is not the one in the run that saved it")
     elseif found.removed[file] then
         add(found.interrupted, file,
             "it was to be removed; the next prune that does not keep it removes it")
@@ -101,7 +106,8 @@ local function each_below(dir, found, folder, fn)
     local good, err = each_entry(dir, folder, fn)
     if good then return end
     found.unread[folder] = true
-    add(found.problems, folder, paths.unreadable(err))
+    add(found.problems, folder, paths.unreadable(err) .. "; until that is mended, a run that "
+        .. "comes to it ends there")
 end
 
 -- fn(path) for a folder with a good name; anything else is named as a stranger's.
@@ -194,7 +200,7 @@ end
 local function examine(dir, project)
     local found = {
         below = project and ("%s/%s/"):format(paths.BLOBS, project),
-        blobs = 0, runs = 0, problems = {}, interrupted = {},
+        blobs = 0, runs = 0, changed = 0, problems = {}, interrupted = {},
         saved = {}, removed = {}, seen = {}, unread = {}, replaced = {},
     }
     local good, err
@@ -209,8 +215,9 @@ local function examine(dir, project)
 end
 
 --- Reads every blob and run: {blobs, runs, problems = {{file, problem}, ...},
---- interrupted = {the same, ...}}, the first two being counts; or nil and the error
---- where it is no store or cannot be read.
+--- interrupted = {the same, ...}, changed}, the first two being counts, and the last one
+--- that of the blobs that are there and not what was saved; or nil and the error where it
+--- is no store or cannot be read.
 -- project: the one whose blobs are read, or nil for all.
 function M.run(dir, project)
     local found, err = examine(dir, project)
@@ -219,7 +226,7 @@ function M.run(dir, project)
     table.sort(found.interrupted, by_file)
     return {
         blobs = found.blobs, runs = found.runs,
-        problems = found.problems, interrupted = found.interrupted,
+        problems = found.problems, interrupted = found.interrupted, changed = found.changed,
     }
 end
 
