@@ -1523,6 +1523,26 @@ describe("a full disk", function()
         assert.matches("^" .. refused .. refused .. "saved\nsaved\ntrue\t3\n$", output)
     end)
 
+    it("is no end of prune, which says how it gets the room that it needs", function()
+        local output, reason = on_full [[
+            for index = 1, 4 do
+                assert(store:save(PROJECT, "n1", tostring(index):rep(2048)))
+            end
+            assert(store:close())
+            fill()
+            tell(store:prune { last = 1 })
+            local planned = assert(store:prune({ last = 1 }, true)).removed
+            for index = 1, 3 do assert(os.remove(root .. "/" .. planned[index])) end
+            print(#planned, #assert(store:prune { last = 1 }).removed, #store:forget_missing())
+            print(#store:verify().problems)
+        ]]
+        if not output then return pending(reason) end
+        assert.matches("^storage\tENOSPC\tcannot [^\n]*: the disk is full; free some space; a "
+            .. "prune needs some for its record: `csms prune %-%-dry%-run` names what may go, "
+            .. "remove some of that by hand, prune, and then run `csms prune %-%-forget%-missing`\n"
+            .. "4\t1\t3\n0\n$", output)
+    end)
+
     it("in the middle of a run loses nothing that was reported saved", function()
         local output, reason = on_full [[
             local filler = io.open(root .. "/../filler", "wb")

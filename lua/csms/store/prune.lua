@@ -167,6 +167,10 @@ local function in_run(root, what, project, work)
     return nil, err
 end
 
+local FULL = { ENOSPC = true, EDQUOT = true }
+local MAKE_ROOM = "; a prune needs some for its record: `csms prune --dry-run` names what may go, "
+    .. "remove some of that by hand, prune, and then run `csms prune --forget-missing`"
+
 --- Removes what `keep` does not keep, as a run of its own: as above.
 function M.run(root, keep, project)
     local removable, kept
@@ -175,6 +179,7 @@ function M.run(root, keep, project)
         if not removable then return nil, kept end
         return remove(out, removable)
     end)
+    if err and FULL[err.code] then err.message = err.message .. MAKE_ROOM end
     if not good then return nil, err end
     return { removed = files_of(removable), kept = kept }
 end
