@@ -67,6 +67,7 @@ describe("csms without a command", function()
             assert.matches("\nExamples:\n   csms " .. command .. "[ \n]", result.out)
             assert.equal(result.out, csms({ "help", command }).out)
             for line in result.out:gmatch("[^\n]+") do assert.is_true(#line <= 80, line) end
+            assert.matches("--deadline TIME    Give up on the service after", result.out, 1, true)
         end
     end)
 

@@ -81,8 +81,8 @@ local function general_options(parser)
         parser:option "--ca-file":argname "FILE"
             :description "CA certificates, instead of the system's.",
         parser:option "--deadline":argname "TIME":convert(values.duration)
-            :description ("Give up after that long, such as 90s, 10m or 2h (default: none for "
-                .. "many secrets, 2m for one request)."),
+            :description ("Give up on the service after that long, such as 90s, 10m or 2h "
+                .. "(default: none for many secrets, 2m for one request)."),
         parser:flag "--json"
             :description "One JSON object a line on stdout; the last is a summary.",
         parser:flag "-q --quiet"
