@@ -1,6 +1,7 @@
 -- csms.inspect: what a blob tells of itself.
 
 local csms = require "csms"
+local check = require("csms.blob").check
 local cases = require "spec.support.cases"
 local emulator = require "spec.support.emulator"
 local errors = require "csms.errors"
@@ -152,6 +153,29 @@ describe("inspect", function()
             assert.matches("blob_spec%.lua:%d+: bad argument #1", message)
         end
         assert.is_false((pcall(csms.inspect)))
+    end)
+
+    it("names a format that came after it, which may be whole for all it knows", function()
+        local blob = made(342, 22, 43, 22):gsub("V1", "V2")
+        local found = assert(csms.inspect(blob))
+        assert.same({ "CloudSecretManagementBackupV2", #blob, false },
+            { found.format, found.bytes, found.complete })
+        assert.matches("not known", problems_of(blob), 1, true)
+        assert.is_true((check(blob)))
+        assert.equal(found.problems[1], select(2, check(blob)))
+    end)
+
+    it("tells what surely is no backup, and why", function()
+        assert.same({ true }, { check(made(342, 22, 43, 22)) })
+        for text, why in pairs {
+            ["service:temporarily:out"] = "no CSMS backup blob",
+            [")" .. FORMAT .. ".com"] = "it is cut",
+            [made(342, 22, 43, 21)] = "not whole: the tag",
+        } do
+            local good, problem = check(text)
+            assert.is_nil(good)
+            assert.matches(why, problem, 1, true)
+        end
     end)
 
     it("looks for the header after the marker only", function()

@@ -10,42 +10,44 @@ local json = require "csms.json"
 
 local M = {}
 
-local MARKER = "CloudSecretManagementBackupV1"
+local FORMAT = "CloudSecretManagementBackupV1"
+local MARKER = "(CloudSecretManagementBackupV%d%d?%d?)"
 local PARTS = { "header", "encrypted key", "iv", "ciphertext", "tag" }
 local MAX_HEADER = 4096 -- characters; the service's has 119
 local MAX_FIELD = 200
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
+local VALUES = {}
+for value = 0, 63 do VALUES[ALPHABET:byte(value + 1)] = value end
+
 -- RFC 4648, 5, without padding; nil where it is not.
 local function decode_base64url(text)
-    if text:find("[^a-zA-Z0-9_-]") or #text % 4 == 1 then return nil end
-    local bytes, bits, held = {}, 0, 0
-    for char in text:gmatch(".") do
-        held = held * 64 + ALPHABET:find(char, 1, true) - 1
-        bits = bits + 6
-        if bits >= 8 then
-            bits = bits - 8
-            local unit = 2 ^ bits
-            bytes[#bytes + 1] = string.char(math.floor(held / unit))
-            held = held % unit
-        end
+    if not text:find("^[a-zA-Z0-9_-]*$") or #text % 4 == 1 then return nil end
+    local bytes = {}
+    for index = 1, #text, 4 do
+        local one, two, three, four = text:byte(index, index + 3)
+        local bits = VALUES[one] * 262144 + VALUES[two] * 4096 + (VALUES[three] or 0) * 64
+            + (VALUES[four] or 0)
+        bytes[#bytes + 1] = string.char(math.floor(bits / 65536), math.floor(bits / 256) % 256,
+            bits % 256)
     end
-    return table.concat(bytes)
+    return table.concat(bytes):sub(1, math.floor(#text * 3 / 4))
 end
 
 -- The parts, one more than there should be at most.
 local function split(text)
-    local parts = {}
-    for part in (text .. "."):gmatch("([^.]*)%.") do
-        parts[#parts + 1] = part
-        if #parts > #PARTS then break end
-    end
+    local parts, from = {}, 1
+    repeat
+        local dot = text:find(".", from, true)
+        parts[#parts + 1] = text:sub(from, dot and dot - 1)
+        from = dot and dot + 1
+    until not dot or #parts > #PARTS
     return parts
 end
 
 -- Decoded length of a part, or nil and what is wrong with it.
 local function length_of(part)
-    if part:find("[^a-zA-Z0-9_-]") then return nil, "holds characters that are not base64url" end
+    if not part:find("^[a-zA-Z0-9_-]*$") then return nil, "holds characters that are not base64url" end
     if #part % 4 == 1 then return nil, "has an impossible length; it is cut" end
     return math.floor(#part * 3 / 4)
 end
@@ -109,26 +111,46 @@ local function check_parts(parts, problems)
     return lengths
 end
 
+-- Of a format that came after this program, which knows none of its rules.
+local function of_unknown(blob, format)
+    return {
+        format = format, bytes = #blob, complete = false,
+        problems = { "its format is not known to this version of csms, which cannot tell "
+            .. "whether it is complete" },
+    }
+end
+
 --- What a blob says of itself, without any key.
 -- Returns {format, kid, enc, alg, bytes, complete, problems = {text, ...}}; or
 -- nil and an error of kind "argument" for text that is no backup blob.
 function M.inspect(blob)
     arguments.expect("string", 1, "blob", blob)
-    local _, marker_end = blob:find(MARKER, 1, true)
+    local _, marker_end, format = blob:find(MARKER)
+    if format and format ~= FORMAT then return of_unknown(blob, format) end
     local start = marker_end and blob:find("eyJ", marker_end + 1, true)
     if not start then
         return nil, errors.new("argument", marker_end
             and "the blob ends before its JWE header; it is cut"
-            or "this is no CSMS backup blob: the text " .. MARKER .. " is not in it")
+            or "this is no CSMS backup blob: the text " .. FORMAT .. " is not in it")
     end
     local problems = {}
     local parts = split(blob:sub(start))
     local header = read_header(parts[1], problems)
     check_lengths(check_parts(parts, problems), header, problems)
     return {
-        format = MARKER, kid = header.kid, enc = header.enc, alg = header.alg,
+        format = FORMAT, kid = header.kid, enc = header.enc, alg = header.alg,
         bytes = #blob, complete = #problems == 0, problems = problems,
     }
+end
+
+--- Whether it may be a whole backup: true; nil and why it surely is none; or true and
+--- why nobody can tell, for a format that is not known.
+function M.check(blob)
+    local facts, err = M.inspect(blob)
+    if not facts then return nil, err.message end
+    if facts.complete then return true end
+    if facts.format ~= FORMAT then return true, facts.problems[1] end
+    return nil, "the blob is not whole: " .. table.concat(facts.problems, ", ")
 end
 
 return M

@@ -19,7 +19,7 @@ local function check_complete(data)
 end
 
 local function check_found(found, data)
-    assert(found.format == "CloudSecretManagementBackupV1" and found.bytes == #data)
+    assert(found.format:find("^CloudSecretManagementBackupV%d+$") and found.bytes == #data)
     for _, field in ipairs { "kid", "enc", "alg" } do
         if found[field] ~= nil then text.check_line(field, found[field], 1000) end
     end

@@ -145,8 +145,8 @@ Examples:
     command:flag "--dry-run"
         :description "Check everything, but restore nothing."
     command:flag "--force"
-        :description ("Try even where endpoint or region are others, the blob is cut off, or "
-            .. "(with --all) the secret is still there.")
+        :description ("Try even where endpoint or region are others, the blob is no whole one, or "
+            .. "(with --all) the secret is still there, or may be.")
 end
 
 function check.restore(args)

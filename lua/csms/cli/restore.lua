@@ -34,11 +34,13 @@ local function object(run, name, kind, message)
 end
 
 local function check_whole(run, name, blob)
-    local facts, err = blobs.inspect(blob)
-    if not facts then return nil, err end
-    if facts.complete then return true end
-    return object(run, name, "argument", "the blob is not whole: "
-        .. table.concat(facts.problems, ", "))
+    local good, why = blobs.check(blob)
+    if good then
+        if why then run.out:warn(name .. ": " .. why) end
+        return true
+    end
+    return object(run, name, "argument", run.args.from
+        and why .. "; an older backup may be whole: --at" or why)
 end
 
 local function place_text(endpoint, region)
