@@ -1381,6 +1381,18 @@ describe("a lock file", function()
     end)
 end)
 
+describe("a store's place that is a link to nothing", function()
+    it("is named as one, where nothing is mounted", function()
+        shell(("ln -s nowhere '%s'"):format(root))
+        for _, path in ipairs { root, root .. "/below" } do
+            local err = failure("storage", assert(csms.store(path)):open_run())
+            assert.equal("ENOTDIR", err.code)
+            assert.matches("a link to nothing", err.message, 1, true)
+        end
+        os.remove(root)
+    end)
+end)
+
 describe("readers, while a writer saves, ends runs and prunes", function()
     it("never fail, and never see damage", function()
         local fast = folders.new(true)

@@ -28,7 +28,8 @@ static const struct csms_errno known[] = {
     {ENOSPC, "ENOSPC", "the disk is full; free some space"},
     {ENOSYS, "ENOSYS", "the file system cannot do this; use another one"},
     {ENOTDIR, "ENOTDIR",
-     "a step of the path is a link or a file where a directory is expected"},
+     "a step of the path is a file, or a link to nothing or not followed "
+     "here, where a directory is expected"},
     {ENOTEMPTY, "ENOTEMPTY", "it is not empty"},
     {ENXIO, "ENXIO", "it is not a regular file"},
     {EOPNOTSUPP, "EOPNOTSUPP",

@@ -50,7 +50,10 @@ int csms_fd_make_directory(int at, const char *name, int flags)
     if (mkdirat(at, name, DIRECTORY_MODE) != 0) {
         if (errno != EEXIST) /* somebody else may have been faster */
             return -1;
-        return csms_fd_open_directory(at, name, flags);
+        fd = csms_fd_open_directory(at, name, flags);
+        if (fd < 0 && errno == ENOENT) /* it is there: a link to nothing */
+            errno = ENOTDIR;
+        return fd;
     }
     fd = open_made(at, name);
     if (fd < 0)
