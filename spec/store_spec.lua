@@ -875,6 +875,11 @@ describe("a time to read at", function()
 
     local function at(moment) return (assert(store:read(PROJECT, "one", moment))) end
 
+    it("may be the id that a run had before it ended", function()
+        local id = ids.second:gsub("%-%x+$", "-00c0ffee0000")
+        assert.equal("ten and a half second", at(id))
+    end)
+
     it("may be a day, whose last moment counts", function()
         assert.equal("last of the day", at "2026-03-01")
         assert.equal("february", at "2026-02-28")

@@ -164,19 +164,29 @@ local function last_saved(result, project, name)
     return last
 end
 
+local ID = "^(.+)%-" .. ("%x"):rep(12) .. "$"
+
+-- The run of that id. One whose writer has ended since has another id, with the same stamp.
+local function of_id(runs, id)
+    local stamp, same = id:match(ID), nil
+    for _, run in ipairs(runs) do
+        if run.id == id then return run end
+        if run.stamp == stamp then same = run end
+    end
+    return same
+end
+
 --- The moment, as a stamp, up to which the run of that id has saved; of a secret that it
 --- saved, where one is asked for, its stamp: those of others are later where a clock was
 --- wrong. nil where there is no such run; or nil and the error.
 function M.find(dir, id, project, name)
     local runs, err = M.list(dir)
     if not runs then return nil, err end
-    for _, run in ipairs(runs) do
-        if run.id == id then
-            local result = M.read(dir, run)
-            if result.unread then return nil, result.unread end
-            return last_saved(result, project, name) or last_saved(result) or run.stamp
-        end
-    end
+    local run = of_id(runs, id)
+    if not run then return nil end
+    local result = M.read(dir, run)
+    if result.unread then return nil, result.unread end
+    return last_saved(result, project, name) or last_saved(result) or run.stamp
 end
 
 return M
