@@ -354,6 +354,27 @@ describe("an exit code", function()
         files.remove(folder)
     end)
 
+    -- The environment of a csms whose module fails to load.
+    local function failing(module, problem)
+        return { LUA_INIT = ("package.preload[%q] = function() error(%q, 0) end")
+            :format(module, problem) }
+    end
+
+    it("is 130 for Ctrl-C while modules are loaded, without a word", function()
+        for _, module in ipairs { "csms.cli.streams", "csms.cli.arguments", "csms.cli.output",
+            "csms.cli.exit_codes", "csms.core", "csms.cli.list" } do
+            local result = cli.start({ "list" }, { env = failing(module, "interrupted!") }):wait()
+            assert.equal("", assert_exit(130, result).err)
+        end
+    end)
+
+    it("is 1 where a module is not installed, which is named", function()
+        local env = failing("argparse", "module 'argparse' not found:\n\tno file '/x'")
+        local result = cli.start({ "list" }, { env = env }):wait()
+        assert.matches("^csms: module 'argparse' not found: install it[^\n]*\n$",
+            assert_exit(1, result).err)
+    end)
+
     it("is 1 where stdout cannot be written to", function()
         for _, args in ipairs { { "list" }, { "list", "--json" }, { "--help" },
             { "backup", "secret-0001", "--stdout" } } do

@@ -15,26 +15,27 @@ local share = prefix .. "share/lua/5.4/"
 package.path = share .. "?.lua;" .. share .. "?/init.lua;" .. package.path
 package.cpath = prefix .. "lib/lua/5.4/?.so;" .. package.cpath
 
-require("csms.cli.streams").fill()
-
-local arguments = require "csms.cli.arguments"
-local exit_codes = require "csms.cli.exit_codes"
-local output = require "csms.cli.output"
-
 local function run(argv)
-    local args, instead = arguments.parse(argv)
-    local out = output.new(args or {})
+    require("csms.cli.streams").fill()
+    local args, instead = require("csms.cli.arguments").parse(argv)
+    local out = require("csms.cli.output").new(args or {})
     if not args then return out:text(instead.text, instead.exit) end
     return out:finish(require("csms.cli." .. args.command).run(args, out))
 end
 
-local SIGINT = 2
+-- As csms.cli.exit_codes has them, which may be what could not be loaded.
+local INTERNAL, INTERRUPTED = 1, 130
 
 -- Ctrl-C where nothing waits for the network is an error that lua5.4 raises.
 local function on_error(problem)
     problem = tostring(problem)
-    if problem:find("interrupted!$") then return { exit = exit_codes.interrupted(SIGINT) } end
-    return { exit = exit_codes.INTERNAL, text = "csms: internal error: " .. problem
+    if problem:find("interrupted!$") then return { exit = INTERRUPTED } end
+    local missing = problem:match("module '[^']+' not found")
+    if missing then
+        return { exit = INTERNAL, text = ("csms: %s: install it, or name its place in LUA_PATH or "
+            .. "LUA_CPATH\n"):format(missing) }
+    end
+    return { exit = INTERNAL, text = "csms: internal error: " .. problem
         .. "\ncsms: this is a mistake in csms; please report this line, the command, and what "
         .. "`csms --version` says\n" }
 end
