@@ -793,6 +793,17 @@ describe("the default client", function()
         return cases.run("local csms = require 'csms'\n" .. chunk, environment)
     end
 
+    it("needs the path no more once csms is loaded, nor another path later", function()
+        local output = run [[
+            package.path, package.cpath = "", ""
+            assert(csms.backup(nil, "secret-0003"))
+            assert(csms.backup_all(nil, { match = "secret-0003" }))
+            print(select(2, csms.inspect "x").kind, select(2, pcall(csms.store)):match "expected")
+            print(package.path == "" and package.cpath == "")
+        ]]
+        assert.equal("argument\texpected\ntrue\n", output)
+    end)
+
     it("takes everything from the environment", function()
         local output, status = run [[
             local blob = assert(csms.backup(nil, "secret-0003"))

@@ -2,14 +2,12 @@
 -- One operation on behalf of a client: build the request, send it signed, read
 -- the answer; csms.retry decides how often.
 
-local lazy = require "csms.lazy"
-
-local dates = lazy "csms.dates"
+local dates = require "csms.dates"
 local errors = require "csms.errors"
 local events = require "csms.events"
 local json = require "csms.json"
 local retry = require "csms.retry"
-local throttling = lazy "csms.throttling"
+local throttling = require "csms.throttling"
 local wire = require "csms.wire"
 
 local M = {}

@@ -14,6 +14,7 @@ local blob = lazy "csms.blob"
 local client = lazy "csms.client"
 local core = require "csms.core"
 local credentials = require "csms.credentials"
+local store = lazy "csms.store"
 
 local M = {
     _VERSION = core.version,
@@ -23,10 +24,9 @@ local M = {
 
 local default -- the default client
 
---- The store in a folder (csms.store, which is only read where it is used): an
---- object, or nil and the error.
+--- The store in a folder: an object, or nil and the error.
 function M.store(dir)
-    return require("csms.store").open(dir)
+    return store.open(dir)
 end
 
 --- A client, or nil and an error of kind "config". No I/O.
