@@ -2,7 +2,6 @@
 #include "csms_sockets.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
 #include <netinet/in.h>
@@ -11,17 +10,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_SOCKETS 65536
+#define MAX_SOCKETS (1 << 20)
 #define MAX_PORTS 65536
 
 /* The connections' descriptors, one bit each, for a child after a fork. Only
- * whoever drives the engine opens and closes them. */
+ * whoever drives the engine opens and closes them. None is above. */
 static unsigned char open_sockets[MAX_SOCKETS / 8];
 
 /* By local port, which says what connection a request is about to use: its
  * descriptor, or 0 where no answer has come yet. */
 static struct connection {
-    uint16_t fd;
+    int fd;
     bool http1; /* how the last answer came */
 } connections[MAX_PORTS];
 
@@ -64,6 +63,10 @@ static curl_socket_t on_open(void *user, curlsocktype purpose,
 
     (void)user;
     (void)purpose;
+    if (fd >= MAX_SOCKETS) {
+        (void)close(fd);
+        return CURL_SOCKET_BAD;
+    }
     note_socket(fd, true);
     return fd;
 }
@@ -89,7 +92,7 @@ void csms_sockets_note_answer(CURL *easy)
         return;
     http1 =
         version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
-    connections[port].fd = is_open(fd) ? (uint16_t)fd : 0;
+    connections[port].fd = is_open(fd) ? fd : 0;
     connections[port].http1 = http1;
 }
 
