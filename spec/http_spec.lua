@@ -417,7 +417,12 @@ describe("a timeout", function()
 
     it("as small as can be is still a timeout", function()
         emu:fault { operation = "backup", delay = cases.HELD }
-        failure("timeout", client:backup(nil, "secret-0001", { timeout = 1e-9 }))
+        for _, timeout in ipairs { 1e-9, 0.001 } do
+            local err = failure("timeout", client:backup(nil, "secret-0001", { timeout = timeout }))
+            assert.equal(("the timeout of %g s is too short to send anything"):format(timeout),
+                err.message)
+            assert.same({ false, 0 }, { err.retryable, err.attempts })
+        end
     end)
 end)
 

@@ -109,6 +109,10 @@ local function attempt(client, call, timeout, asked)
     local now = client.runtime.now()
     call.request.timeout = timeout - (now - asked)
     if call.request.timeout > retry.LEAST then return send(client, call, now) end
+    if call.timeout <= retry.LEAST then
+        return nil, errors.new("timeout", ("the timeout of %g s is too short to send anything")
+            :format(call.timeout), { retryable = false })
+    end
     call.attempts = call.attempts + 1 -- else it would be repeated without end
     return nil, errors.new("timeout", "no credential came in time",
         { cause = "the provider took all of the time" })
