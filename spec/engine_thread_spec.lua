@@ -232,6 +232,14 @@ describe("the wake-up socket", function()
         os.execute("rm -r " .. folder)
     end)
 
+    it("is below /tmp where TMPDIR is empty", function()
+        local output = cases.run([[
+            local channel = assert(require("csms.core").channel())
+            print(channel:listen():match "^(.*)/csms%-%w+/wake$")
+        ]], { TMPDIR = "" })
+        assert.equal("/tmp\n", output)
+    end)
+
     it("takes nobody but this process", function()
         local path = assert(channel:listen())
         local curl = io.popen("exec curl -sv --max-time 60 --unix-socket " .. path

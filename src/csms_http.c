@@ -143,8 +143,8 @@ int csms_channel_listen(struct csms_channel *channel, char *path, size_t size,
 {
     const char *base = getenv("TMPDIR");
 
-    return csms_wake_listen(&channel->wake, base ? base : "/tmp", path, size,
-                            err);
+    return csms_wake_listen(&channel->wake, base && *base ? base : "/tmp", path,
+                            size, err);
 }
 
 int csms_channel_accept(struct csms_channel *channel, struct csms_err *err)
