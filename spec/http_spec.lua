@@ -851,6 +851,13 @@ describe("the core", function()
         assert.error_matches(function() submit({}, emu.ak) end, "csms.credential expected")
         assert.error_matches(function() submit({ timeout = "5" }) end, "'timeout' must be a number")
         assert.error_matches(function() submit({ body = 5 }) end, "'body' must be a string")
+        for _, number in ipairs { -1, 1e300, 0 / 0 } do
+            assert.error_matches(function() submit({ time = number }) end,
+                "'time' must be from 0 to 9e18")
+            assert.error_matches(function()
+                core.origin { url = "https://localhost", max_response = number }
+            end, "'max_response' must be from 0 to 9e18")
+        end
         assert.error_matches(function() channel:submit(origin, nil, { target = "/" }) end,
             "'method' expected")
         assert.error_matches(function() core.origin {} end, "'url' expected")

@@ -10,6 +10,8 @@
 #define ORIGIN "csms.origin"
 #define CHANNEL "csms.channel"
 #define TRANSFER "csms.transfer"
+#define MAX_WHOLE 9e18 /* fits in what C counts with */
+#define LONGEST_STEP 1e9
 
 struct origin {
     struct csms_origin *origin;
@@ -22,6 +24,17 @@ struct channel {
 struct transfer {
     struct csms_transfer *transfer; /* NULL once closed */
 };
+
+/* A field that is a whole number in C, which converts no other one. */
+static uint64_t field_whole(lua_State *L, int arg, const char *name,
+                            double otherwise)
+{
+    double number = lcsms_field_number(L, arg, name, otherwise);
+
+    if (!(number >= 0 && number <= MAX_WHOLE))
+        luaL_error(L, "field '%s' must be from 0 to 9e18", name);
+    return (uint64_t)number;
+}
 
 /* ---- origin ----------------------------------------------------------- */
 
@@ -43,7 +56,7 @@ static int origin_new(lua_State *L)
     config.user_agent = lcsms_field_string(L, 1, "user_agent");
     config.connect_timeout = lcsms_field_number(L, 1, "connect_timeout", 5);
     config.max_response =
-        (size_t)lcsms_field_number(L, 1, "max_response", 16.0 * 1024 * 1024);
+        (size_t)field_whole(L, 1, "max_response", 16.0 * 1024 * 1024);
     config.http1 = lcsms_field_bool(L, 1, "http1");
     config.allow_http = lcsms_field_bool(L, 1, "allow_http");
     config.no_proxy = lcsms_field_bool(L, 1, "no_proxy");
@@ -117,7 +130,7 @@ static int channel_submit(lua_State *L)
     request.body = lcsms_field_span(L, 4, "body");
     request.project = lcsms_field_string(L, 4, "project");
     request.timeout = lcsms_field_number(L, 4, "timeout", 30);
-    request.time = (int64_t)lcsms_field_number(L, 4, "time", 0);
+    request.time = (int64_t)field_whole(L, 4, "time", 0);
     request.fresh = lcsms_field_bool(L, 4, "fresh");
     request.headers = headers;
     request.header_count =
@@ -351,7 +364,11 @@ static const luaL_Reg transfer_methods[] = {
 /* step(seconds): works on all transfers; returns early when one is done */
 static int step(lua_State *L)
 {
-    csms_http_step(luaL_checknumber(L, 1),
+    double seconds = luaL_checknumber(L, 1);
+
+    if (!(seconds > 0)) /* not a number, too */
+        seconds = 0;
+    csms_http_step(seconds < LONGEST_STEP ? seconds : LONGEST_STEP,
                    lua_touserdata(L, lua_upvalueindex(1)));
     return 0;
 }
