@@ -138,7 +138,7 @@ static int set_address(struct csms_origin *origin,
         return csms_err_set(err, CSMS_CONFIG,
                             "endpoint '%.120s' is plain http: keys and "
                             "secrets would travel unencrypted; use https "
-                            "(csms.new alone can allow it: allow_http)",
+                            "(a program can allow it: allow_http)",
                             config->url);
     origin->host =
         join(parts->host, plain_port ? "" : ":", plain_port ? "" : parts->port);
