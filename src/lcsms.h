@@ -22,7 +22,7 @@
  * with luaL_setfuncs and luaL_testudata. */
 #if LUA_VERSION_NUM < 502
 #ifndef LUA_LJDIR
-#error "these are PUC Lua 5.1's headers; csms needs those of Lua 5.4 or LuaJIT"
+#error "Lua 5.4's or LuaJIT's wanted: LUA_INCDIR=/usr/include/luajit-2.1"
 #endif
 #define lua_rawlen lua_objlen
 #endif
