@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- The services' operations as data: csms (csms-api.md 1.1), whose entries are the
--- client's methods, and what credentials need of others. A new one is an entry:
+-- client's methods, and what credentials need of others. A new one is an entry, of the
+-- client's also a row in csms.arguments' TAKES:
 --   method, path   its first %s is the project, its second the name
 --   takes          what its second argument is called: a check in csms.arguments
---   query          names of the opts that become the query, in this order
+--   query          names of the call's `query` that are sent, in this order: csms.listing and
+--                  csms.project fill it
 --   body           function(argument) -> the JSON body as a table
 --   read           function(JSON body) -> the result | nil, what is missing
 --   fresh          sends over a new connection, because it is not idempotent
