@@ -238,6 +238,18 @@ describe("single calls", function()
     end)
 end)
 
+describe("a request of a batch that has its slot after others were refused", function()
+    it("is sent when a probe has got through, not at its slot", function()
+        local world = simulation.new(function(request, now)
+            if now >= 1001 and now < 1020 then return simulation.refuse(429, "APIG.0308") end
+            return simulation.serve(request)
+        end)
+        assert.equal(60, world:client { rate = 10 }:backup_many(nil, simulation.names(60)).ok)
+        local _, refused = status_counts(world.requests, 1000, math.huge)
+        assert.is_true(refused <= 10, refused .. " refused")
+    end)
+end)
+
 describe("time without requests", function()
     -- A world with an unstated limit of 20 a second, which may refuse everything.
     local function world_with_limit()

@@ -130,14 +130,11 @@ local function note_outcome(client, call, err)
     end
 end
 
--- Returns result, err, ended: `ended` where the wait for the turn failed, so
--- that nothing was sent and there is no point in going on.
-local function paced(client, call, attempt, last)
-    local now, err = take_slot(client, call, last)
-    if not now then return nil, err, true end
+-- now: when its slot was there. Returns result, err, ended: `ended` where the wait for
+-- the turn failed, so that nothing was sent and there is no point in going on.
+local function send(client, call, attempt, last, now)
     if left(call, now) <= M.LEAST then return nil, too_late(call, last), true end -- it overslept
-    local result
-    result, err = attempt(client, call, math.min(call.timeout, left(call, now)), now)
+    local result, err = attempt(client, call, math.min(call.timeout, left(call, now)), now)
     if err then err = M.or_deadline(client, call, err) end
     note_outcome(client, call, err)
     return result, err
@@ -152,8 +149,10 @@ local function probe(client, call, attempt, last)
     local limiter, runtime = client.limiter, client.runtime
     local good, err = sleep(client, call, limiter:probe_wait(runtime.random()), last)
     if not good then return nil, err, true end
-    local result, ended
-    result, err, ended = paced(client, call, attempt, last)
+    local now, result, ended
+    now, err = take_slot(client, call, last)
+    if not now then return nil, err, true end
+    result, err, ended = send(client, call, attempt, last, now)
     if ended then return nil, err, true end
     call.probes = call.probes + 1
     if reopens(err) then
@@ -191,7 +190,11 @@ local function turn(client, call, attempt, last)
         if outcome.mine then return outcome.result, outcome.err, outcome.ended end
         if client.closed then return nil, cancelled_error(), true end
     end
-    return paced(client, call, attempt, last)
+    local now, err = take_slot(client, call, last)
+    if not now then return nil, err, true end
+    -- Others were refused while it waited.
+    if call.batch and client.limiter.closed then return turn(client, call, attempt, last) end
+    return send(client, call, attempt, last, now)
 end
 
 -- ---- what to do about an error --------------------------------------------
