@@ -283,35 +283,6 @@ describe("csms backup", function()
         assert.equal(3, saved)
     end)
 
-    it("is 3 for what surely is no backup, which it keeps, and asks for again", function()
-        local whole = folders.blob "a"
-        local cut = whole:sub(1, -20)
-        for name, blob in pairs { [2] = cut, [3] = "service:temporarily:out",
-            [4] = whole:gsub("V1", "V2") } do
-            emu:fault { operation = "backup", name = seeded(name), status = 200,
-                body = ('{"secret_blob":"%s"}'):format(blob) }
-        end
-        local result = csms(3, { "backup", "--all", "-o", store, "--rate", "0", "--json",
-            "--quiet" })
-        local objects, summary = cli.objects(result)
-        assert.same({ SECRETS - 2, 2 }, { summary.ok, summary.failed })
-        local failed = cli.by_name(objects, "failed")
-        assert.equal("protocol", failed[seeded(2)].kind)
-        assert.equal(cut, files.read(store .. "/" .. failed[seeded(2)].file))
-        assert.matches("secret%-0002: protocol: the blob is not whole: the tag", result.err)
-        assert.matches("secret%-0003: protocol: this is no CSMS backup blob", result.err)
-        assert.is_nil(result.err:find("secret%-0004"))
-        csms(0, { "verify", store })
-        result = csms(3, { "status", store, "--max-age", "1h" })
-        assert.matches("secret%-0002 .*the last run failed: protocol: the blob", result.out)
-        result = csms(7, { "restore", "--from", store, seeded(2) })
-        assert.matches("an older backup may be whole: %-%-at", result.err)
-        local _, again = cli.objects(csms(0, { "backup", "--all", "-o", store, "--rate", "0",
-            "--json", "--max-age", "1h" }))
-        assert.same({ 2, SECRETS - 2 }, { again.ok, again.current })
-        csms(0, { "status", store, "--max-age", "1h" })
-    end)
-
     it("records what was asked, where, and how it ended", function()
         back_up { "--match", "*" }
         csms(0, { "backup", seeded(1), "-o", store })

@@ -25,7 +25,7 @@ after_each(function()
 end)
 
 local function saved(name, seconds, project)
-    return past:blob(project or PROJECT, name, seconds, folders.blob(name .. seconds))
+    return past:blob(project or PROJECT, name, seconds, name .. seconds)
 end
 
 local function noted(outcome, name, fields, project)
@@ -215,21 +215,6 @@ describe("max_age", function()
         assert.matches("cannot read blobs/.*/a/", found[1].problem)
         assert.is_nil(found[1].newest)
         assert.equal(NOW - 60, found[2].newest)
-    end)
-
-    it("takes what surely is none for no backup, but not one of a format unknown", function()
-        local whole = folders.blob "a"
-        for data, problem in pairs {
-            ["service:temporarily:out"] = "its newest backup is none: this is no CSMS backup blob",
-            [whole:sub(1, -20)] = "its newest backup is none: the blob is not whole: the tag",
-            [whole:sub(1, 34)] = "its newest backup is none: the blob ends before its JWE header",
-            [whole:gsub("V1", "V2") .. "!"] = false,
-        } do
-            local blob = past:blob(PROJECT, "a", NOW - 60, data)
-            if problem then assert_problem(problem, status().a) else assert_fine(status().a) end
-            os.remove(root .. "/" .. blob.file)
-        end
-        assert_fine(status().a)
     end)
 
     it("is no excuse for a secret without any good backup", function()
@@ -573,22 +558,22 @@ describe("status() of a store that save() and note() wrote", function()
     it("says the same", function()
         local about = { project = PROJECT, asked = { all = true } }
         assert(store:open_run(about))
-        assert(store:save(PROJECT, "a", folders.blob "any"))
-        assert(store:save(PROJECT, "gone", folders.blob "any"))
+        assert(store:save(PROJECT, "a", "blob"))
+        assert(store:save(PROJECT, "gone", "blob"))
         assert(store:note(PROJECT, "b", "failed", { kind = "denied", message = "no" }))
         assert(store:close())
         assert.equal(1, assert(store:status()).problems)
         history.tick()
         assert(store:open_run(about))
         assert(store:note(PROJECT, "a", "current"))
-        assert(store:save(PROJECT, "b", folders.blob "any"))
+        assert(store:save(PROJECT, "b", "blob"))
         assert(store:close { incomplete = "a page failed" })
         local result = assert(store:status())
         assert.equal(0, result.problems)
         assert.is_true(result.secrets[3].judged) -- gone: the whole run listed it
         history.tick()
         assert(store:open_run(about))
-        assert(store:save(PROJECT, "b", folders.blob "any"))
+        assert(store:save(PROJECT, "b", "blob"))
         assert(store:note(PROJECT, "a", "current"))
         assert(store:close())
         history.tick()

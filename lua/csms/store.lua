@@ -307,8 +307,8 @@ function Store:read(project, name, at)
     return data, facts
 end
 
---- The newest good backup of a secret: {file, sha256, bytes, saved_at}, and the blob; nil
---- where there is none; or nil and the error.
+--- The newest good backup of a secret: {file, sha256, bytes, saved_at}; nil where
+--- there is none; or nil and the error.
 function Store:newest(project, name)
     expect("string", 1, "project", project)
     expect("string", 2, "name", name)
@@ -322,7 +322,7 @@ function Store:newest(project, name)
     if not folder then return nil, err end
     local blob, data, digest = blobs.newest_good(dir, folder)
     if not blob then return nil, data end
-    return { file = blob.file, sha256 = digest, bytes = #data, saved_at = blob.saved_at }, data
+    return { file = blob.file, sha256 = digest, bytes = #data, saved_at = blob.saved_at }
 end
 
 local function summary(dir, secret)

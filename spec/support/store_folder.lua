@@ -1,7 +1,6 @@
 -- Folders for specs of the store: what is in them byte for byte, and file systems
 -- that refuse. Nothing here but with_store() uses the store's own code.
 
-local core = require "csms.core"
 local csms = require "csms"
 local errors = require "csms.errors"
 local files = require "spec.support.files"
@@ -18,14 +17,6 @@ function M.with_store(path)
     local folder = M.new(true)
     local root = folder .. "/" .. (path or "store")
     return folder, root, assert(csms.store(root))
-end
-
-local HEADER = "eyJraWQiOiJrIiwiZW5jIjoiQTEyOENCQy1IUzI1NiIsImFsZyI6IlJTQS1PQUVQLTI1NiJ9"
-
---- A text that has the form of a whole blob, another one for each `seed`.
-function M.blob(seed)
-    return table.concat({ ")CloudSecretManagementBackupV1.com" .. HEADER, ("A"):rep(342),
-        ("A"):rep(22), core.sha256(seed), ("A"):rep(22) }, ".")
 end
 
 --- Lets a store's reads of what matches a Lua pattern fail, as those of a broken disk do.

@@ -2,26 +2,15 @@
 -- csms backup: secrets from the service into a store, or one blob to stdout.
 -- No blob stays in memory, and no result either: only counts.
 
-local blobs = require "csms.blob"
 local connection = require "csms.cli.connection"
 local core = require "csms.core"
 local csms = require "csms"
-local errors = require "csms.errors"
 local exit_codes = require "csms.cli.exit_codes"
 local globs = require "csms.globs"
 local tally = require "csms.cli.tally"
 local times = require "csms.cli.times"
 
 local M = {}
-
--- An error where the service gave what can be no backup, and `csms restore` would refuse:
--- a disaster is too late to learn of it. It is kept even so.
-local function check(blob)
-    local good, why = blobs.check(blob)
-    if good then return nil end
-    return errors.new("protocol", why .. "; that is what the service gave, and it is kept, but it "
-        .. "is no backup: run it again")
-end
 
 -- ---- one blob to stdout -------------------------------------------------------
 
@@ -30,8 +19,6 @@ local function to_stdout(args, out, client)
     client:close()
     if not blob then return out:failed(err, true) end
     out:write(blob)
-    err = check(blob)
-    if err then return out:failed(err, true) end
     return exit_codes.OK
 end
 
@@ -53,14 +40,10 @@ local function note(run, name, outcome, fields)
     if not good then store_failed(run, err) end
 end
 
-local function note_failed(run, name, err)
-    note(run, name, "failed", { kind = err.kind, code = err.code, message = err.message })
-end
-
 local function fail(run, name, err)
     run.told = err
     run.tally:fail(name, err, {})
-    note_failed(run, name, err)
+    note(run, name, "failed", { kind = err.kind, code = err.code, message = err.message })
 end
 
 local function skip(run, name, state)
@@ -68,15 +51,11 @@ local function skip(run, name, state)
     run.tally:add(name, "skipped", { message = "its state is " .. tostring(state) })
 end
 
--- What is no backup has failed, although its blob is saved: both are in the run's record.
 local function save(run, name, blob, facts)
-    local flaw = check(blob)
-    if flaw then note_failed(run, name, flaw) end
     local good, err = run.store:stage(run.project, name, blob, facts, function(saved, problem)
         if not saved then return store_failed(run, problem) end
-        local fields = { file = saved.file, sha256 = saved.sha256, bytes = saved.bytes }
-        if flaw then return run.tally:fail(name, flaw, fields) end
-        run.tally:add(name, "saved", fields)
+        run.tally:add(name, "saved",
+            { file = saved.file, sha256 = saved.sha256, bytes = saved.bytes })
     end)
     if err and err.kind ~= "storage" then
         fail(run, name, err)
@@ -101,13 +80,13 @@ end
 -- ---- what to ask for ------------------------------------------------------------
 
 -- Whether --max-age leaves it out, because a backup is young enough; one that cannot be
--- read, or is none, is saved anew.
+-- read is saved anew.
 local function is_current(run, name)
     if not run.args.max_age then return false end
-    local newest, blob = run.store:newest(run.project, name)
+    local newest = run.store:newest(run.project, name)
     local age = newest and core.time() - newest.saved_at
     -- One from the future is from a clock that was wrong.
-    if not age or age < 0 or age >= run.args.max_age or check(blob) then return false end
+    if not age or age < 0 or age >= run.args.max_age then return false end
     note(run, name, "current", { file = newest.file })
     run.tally:add(name, "current",
         { file = newest.file, sha256 = newest.sha256, bytes = newest.bytes })

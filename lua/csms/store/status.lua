@@ -3,7 +3,6 @@
 -- newest good blob is, and what the last runs left out.
 
 local blobs = require "csms.store.blobs"
-local contents = require "csms.blob"
 local paths = require "csms.store.paths"
 local runs = require "csms.store.runs"
 local stamps = require "csms.store.stamps"
@@ -155,12 +154,6 @@ local function age_problem(secret, newest, age, max_age)
     end
 end
 
--- What the service, or whoever saved it, gave instead of a backup: no restore is to be had.
-local function content_problem(data)
-    local good, why = contents.check(data)
-    if not good then return "its newest backup is none: " .. why end
-end
-
 local function judge(dir, secret, found, opts, now)
     local project = found.projects[secret.project]
     local line = project and project.lines[secret.name]
@@ -169,21 +162,20 @@ local function judge(dir, secret, found, opts, now)
         project = secret.project, name = secret.name, outcome = line and line.outcome,
         judged = is_judged(secret, line, project, forgotten),
     }
-    local newest, data -- or nil and the error
-    if secret.folder then newest, data = blobs.newest_good(dir, secret.folder) end
+    local newest, err
+    if secret.folder then newest, err = blobs.newest_good(dir, secret.folder) end
     result.newest = newest and newest.saved_at
     result.age = newest and now - newest.saved_at
     if not result.judged then return result end
-    if data and not newest then
-        result.problem = data.message
+    if err and not newest then
+        result.problem = err.message
     elseif line and line.outcome == "failed" then
         result.problem = failure_of(secret, line, project)
     elseif not newest then
         result.problem = "it has no good backup" .. (forgotten
             and "; " .. LISTED:format(secret.project) or "")
     else
-        result.problem = content_problem(data)
-            or age_problem(secret, newest, result.age, opts.max_age)
+        result.problem = age_problem(secret, newest, result.age, opts.max_age)
     end
     return result
 end
