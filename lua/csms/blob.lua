@@ -47,7 +47,9 @@ end
 
 -- Decoded length of a part, or nil and what is wrong with it.
 local function length_of(part)
-    if not part:find("^[a-zA-Z0-9_-]*$") then return nil, "holds characters that are not base64url" end
+    if not part:find("^[a-zA-Z0-9_-]*$") then
+        return nil, "holds characters that are not base64url"
+    end
     if #part % 4 == 1 then return nil, "has an impossible length; it is cut" end
     return math.floor(#part * 3 / 4)
 end
