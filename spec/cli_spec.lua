@@ -286,6 +286,19 @@ describe("csms backup --stdout and inspect", function()
         assert.equal(1, #emu:requests "restore")
     end)
 
+    it("does so with what is no blob, and sends one of a format that it does not know", function()
+        local text = "service:temporarily:out"
+        local blob = csms({ "backup", "secret-0003", "--stdout" }).out:gsub("BackupV1", "BackupV2")
+        emu:clear_requests()
+        local result = assert_exit(7, csms({ "restore", "-" }, { stdin = text }))
+        assert.matches("%-%-force tries", result.err)
+        assert.equal(0, #emu:requests "restore")
+        assert_exit(3, csms({ "restore", "-", "--force" }, { stdin = text }))
+        result = assert_exit(3, csms({ "restore", "-" }, { stdin = blob }))
+        assert.matches("warning: %-: its format is not known", result.err)
+        assert.equal(2, #emu:requests "restore")
+    end)
+
     it("restores nothing with --dry-run", function()
         local blob = csms({ "backup", "secret-0003", "--stdout" }).out
         local result = assert_exit(0, csms({ "restore", "-", "--dry-run" }, { stdin = blob }))

@@ -822,6 +822,17 @@ describe("csms restore --from", function()
         assert.matches("warning: secret%-0003: it was saved from", result.err)
     end)
 
+    it("names --at where a backup is no whole one, and sends it where it is forced to", function()
+        emu:fault { operation = "backup", name = seeded(3), status = 200,
+            body = '{"secret_blob":"service:temporarily:out"}' }
+        back_up()
+        emu:delete(seeded(3))
+        assert.matches("an older backup may be whole: %-%-at; %-%-force", restore(7, seeded(3)).err)
+        assert.equal(0, #emu:requests "restore")
+        restore(3, seeded(3), "--force")
+        assert.equal(1, #emu:requests "restore")
+    end)
+
     it("warns of a blob that no run names", function()
         back_up()
         emu:delete(seeded(3))
