@@ -76,9 +76,10 @@ describe("a program that sets another locale", function()
         local program = folder .. "/program.lua"
         files.write(program, ("local json = require 'csms.json'\n"
             .. "assert(os.setlocale '%s', 'no locale')\n%s"):format(locale, lines))
-        local output = run(("LOCPATH=%s LUA_PATH=%s LUA_CPATH=%s %s %s"):format(
-            files.quote(folder), files.quote(package.path), files.quote(package.cpath),
-            interpreter, program))
+        -- glibc never frees what it makes of LOCPATH.
+        local environment = ("LSAN_OPTIONS=detect_leaks=0 LOCPATH=%s LUA_PATH=%s LUA_CPATH=%s")
+            :format(files.quote(folder), files.quote(package.path), files.quote(package.cpath))
+        local output = run(environment .. " " .. interpreter .. " " .. program)
         if not output:find "no locale" then return output end
         return nil, "localedef makes no locale here"
     end
