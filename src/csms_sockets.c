@@ -2,7 +2,6 @@
 #include "csms_sockets.h"
 
 #include <stdbool.h>
-#include <string.h>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,6 +15,7 @@
 /* The connections' descriptors, one bit each, for a child after a fork. Only
  * whoever drives the engine opens and closes them. None is above. */
 static unsigned char open_sockets[MAX_SOCKETS / 8];
+static int end_of_sockets; /* all are below */
 
 /* By local port, which says what connection a request is about to use: its
  * descriptor, or 0 where no answer has come yet. */
@@ -43,15 +43,8 @@ static void note_socket(int fd, bool open)
         open_sockets[fd / 8] |= (unsigned char)(1U << (fd % 8));
     else
         open_sockets[fd / 8] &= (unsigned char)~(1U << (fd % 8));
-}
-
-void csms_sockets_close(void)
-{
-    for (int fd = 0; fd < MAX_SOCKETS; fd++)
-        if (is_open(fd))
-            (void)close(fd);
-    memset(open_sockets, 0, sizeof open_sockets);
-    corked = -1;
+    if (open && fd >= end_of_sockets)
+        end_of_sockets = fd + 1;
 }
 
 /* libcurl 7.88 opens sockets that a program's children would inherit. */
@@ -76,6 +69,15 @@ static int on_close(void *user, curl_socket_t fd)
     (void)user;
     note_socket(fd, false);
     return close(fd);
+}
+
+void csms_sockets_close(void)
+{
+    for (int fd = 0; fd < end_of_sockets; fd++)
+        if (is_open(fd))
+            (void)on_close(NULL, fd);
+    end_of_sockets = 0;
+    corked = -1;
 }
 
 void csms_sockets_note_answer(CURL *easy)
