@@ -72,7 +72,7 @@ end
 --- true, or nil and the error. Shape: csms-api.md 1 (S26).
 function M.project(project)
     if type(project) ~= "string" then return refuse("the project id is no string") end
-    if #project ~= 32 or not project:find("^[a-zA-Z0-9]+$") then
+    if #project ~= 32 or not project:find("^[0-9a-zA-Z]+$") then
         return refuse("a project id has 32 letters and digits; this one has " .. #project
             .. " characters; find it in the console under My Credentials")
     end
