@@ -251,20 +251,16 @@ static int lcsms_curl_version(lua_State *L)
     return 1;
 }
 
-/* decimal_point() -> the locale's, as a byte's number; nil for several bytes */
-static int lcsms_decimal_point(lua_State *L)
+/* has_plain_point() -> whether the locale's decimal point is one byte */
+static int lcsms_has_plain_point(lua_State *L)
 {
-    const char *point = nl_langinfo(RADIXCHAR);
-
-    if (point[0] == '\0' || point[1] != '\0')
-        return 0;
-    lua_pushinteger(L, (unsigned char)point[0]);
+    lua_pushboolean(L, strlen(nl_langinfo(RADIXCHAR)) == 1);
     return 1;
 }
 
 static const luaL_Reg functions[] = {
     {"curl_version", lcsms_curl_version},
-    {"decimal_point", lcsms_decimal_point},
+    {"has_plain_point", lcsms_has_plain_point},
     {"encode", lcsms_encode},
     {"can_yield", lcsms_can_yield},
     {"now", lcsms_now},

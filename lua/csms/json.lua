@@ -1,27 +1,27 @@
 -- SPDX-License-Identifier: MIT
 -- JSON as the rest of the library wants it: null is absence, whole numbers are
 -- integers where Lua has them. An own instance of lua-cjson, so that neither
--- side's settings reach the other.
+-- side's settings reach the other; but for the decimal point, see instance().
 
 local core = require "csms.core"
 local safe = require "cjson.safe"
 
 local M = {}
 
-local cjson, point
+local cjson
 
 local function renew()
-    cjson, point = safe.new(), core.decimal_point()
+    cjson = safe.new()
     cjson.decode_invalid_numbers(false)
 end
 
 renew()
 
--- lua-cjson takes the locale's decimal point when an instance is made, and the program may set
--- another locale at any time. A point of several bytes would end the process there.
+-- All instances of lua-cjson in a process share the decimal point of the locale that was set
+-- when the last one was made, by anybody, and the program may set another locale at any time.
+-- Where the point has several bytes, making one would end the process.
 local function instance()
-    local now = core.decimal_point()
-    if now and now ~= point then renew() end
+    if cjson.decode("0.5") ~= 0.5 and core.has_plain_point() then renew() end
     return cjson
 end
 

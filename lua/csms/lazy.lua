@@ -7,7 +7,8 @@ local path, cpath = package.path, package.cpath
 -- Finds it where this module was found, though the program may have set other paths since.
 local function load_module(name)
     local path_now, cpath_now = package.path, package.cpath
-    package.path, package.cpath = path .. ";" .. path_now, cpath .. ";" .. cpath_now
+    package.path = path .. ";" .. (path_now or "")
+    package.cpath = cpath .. ";" .. (cpath_now or "")
     local good, value = pcall(require, name)
     package.path, package.cpath = path_now, cpath_now
     if not good then error(value, 0) end
