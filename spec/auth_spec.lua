@@ -435,7 +435,7 @@ describe("a provider of the program's own", function()
     it("that has a credential too late costs an attempt, and nothing is sent", function()
         local attempt, deadline = slow(keys "sk")
         local cause = "the provider took all of the time"
-        assert.same({ "timeout", "no credential came in time", cause, 4 }, seen(attempt))
+        assert.same({ "timeout", "the credential came too late", cause, 4 }, seen(attempt))
         assert.same({ "timeout", "the deadline of 1 s has passed", cause, 1 }, seen(deadline))
     end)
 

@@ -13,9 +13,9 @@
 #define MAX_PORTS 65536
 
 /* The connections' descriptors, one bit each, for a child after a fork. Only
- * whoever drives the engine opens and closes them. None is above. */
+ * whoever drives the engine opens and closes them. */
 static unsigned char open_sockets[MAX_SOCKETS / 8];
-static int end_of_sockets; /* all are below */
+static int end_of_sockets; /* above the highest that there was */
 
 /* By local port, which says what connection a request is about to use: its
  * descriptor, or 0 where no answer has come yet. */

@@ -114,7 +114,7 @@ local function attempt(client, call, timeout, asked)
             :format(call.timeout), { retryable = false })
     end
     call.attempts = call.attempts + 1 -- else it would be repeated without end
-    return nil, errors.new("timeout", "no credential came in time",
+    return nil, errors.new("timeout", "the credential came too late",
         { cause = "the provider took all of the time" })
 end
 
