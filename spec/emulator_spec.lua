@@ -1092,6 +1092,13 @@ describe("emulator", function()
             assert.is_false(exists(other.dir))
         end)
 
+        it("give a script's programs their environment, as the README says", function()
+            local lines = read("spec/emulator/README.md"):match("In scripts:\n\n(.-)\n\n")
+            local asks = "    sh -c 'echo \"$CSMS_ENDPOINT\"'\n    "
+            local script = lines:gsub("    spec/emulator/emulator stop", asks .. "%0", 1)
+            assert.matches("^https://localhost:%d+\n$", output_of(script))
+        end)
+
         it("end with their parent", function()
             local output = output_of("sleep 600 >&- & pid=$!; " .. SCRIPT
                 .. " start --parent $pid; echo $pid")
