@@ -121,6 +121,16 @@ describe("the README", function()
         end
     end)
 
+    it("names every method of a store", function()
+        local folder = files.temporary()
+        local store = assert(csms.store(folder))
+        for name in pairs(getmetatable(store).__index) do
+            local named = name:find("^__") or text:find("`store:" .. name .. "(", 1, true)
+            assert.is_truthy(named, name .. " is not in the README")
+        end
+        files.remove(folder)
+    end)
+
     it("names no method of a client that is no function of the module", function()
         local count = 0
         for name in text:gmatch "\n| `client:([%w_]+)%(" do
