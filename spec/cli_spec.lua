@@ -557,6 +557,23 @@ describe("csms doctor", function()
         end
     end)
 
+    it("asks for no permission where the service failed", function()
+        for _, name in ipairs { "list", "backup" } do
+            emu:fault { operation = name, status = 503, times = 0 }
+            local found = checks(assert_exit(5, csms { "doctor", "--json" }))
+            assert.equal("this may pass: run the same command again", found[name].mend)
+            emu:reset()
+        end
+    end)
+
+    it("says of a restore what no document says", function()
+        assert.matches("which permission it needs is not documented", csms({ "doctor" }).out)
+    end)
+
+    it("has a help that tells how long a check may take", function()
+        assert.matches("Each check has 30 seconds", csms({ "doctor", "--help" }).out)
+    end)
+
     it("finds a missing permission to back up", function()
         emu:fault { operation = "backup", status = 403, times = 0 }
         local found = checks(assert_exit(6, csms { "doctor", "--json" }))

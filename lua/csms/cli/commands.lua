@@ -257,7 +257,8 @@ function declare.doctor(command)
         :description [[
 Checks configuration, endpoint, certificate, clock, credentials, project and
 permissions, and says what to mend. It lists the secrets and backs one up,
-without keeping it; it changes nothing.]]
+without keeping it; it changes nothing. Each check has 30 seconds, unless
+--deadline is given.]]
         :epilog [[
 Examples:
    csms doctor

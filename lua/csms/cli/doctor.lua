@@ -110,8 +110,8 @@ function check.backup(state)
 end
 
 function check.restore()
-    return nil, nil, "it cannot be tried without changing something; the user needs the "
-        .. "permission to create secrets"
+    return nil, nil, "it cannot be tried without changing something; which permission it needs is "
+        .. "not documented"
 end
 
 local ORDER = { "endpoint", "clock", "credentials", "project", "list", "backup", "restore" }
@@ -133,9 +133,13 @@ local MEND = {
 
 local LABEL = { ok = "ok      ", failed = "FAILED  ", not_checked = "        " }
 
+local NEEDS_PERMISSION = { list = true, backup = true }
+
+-- What may pass is no matter of permissions.
 local function remedy(out, name, err)
     local exit = out:exit_of(err)
-    return exit == exit_codes.DEADLINE and exit_codes.advice(exit) or MEND[name]
+    local may_pass = exit == exit_codes.TEMPORARY and NEEDS_PERMISSION[name]
+    return (may_pass or exit == exit_codes.DEADLINE) and exit_codes.advice(exit) or MEND[name]
 end
 
 local function tell(out, name, outcome, message, err)
