@@ -11,7 +11,6 @@
 
 #include <lauxlib.h>
 #include <lua.h>
-#include <lualib.h>
 
 #include "csms_buf.h"
 #include "csms_cred.h"
@@ -29,6 +28,10 @@
 
 /* Pushes nil and the error as a plain table; returns 2. */
 int lcsms_fail(lua_State *L, const struct csms_err *err);
+
+/* What a function without a result returns: true, or nil and the error where
+ * it failed. */
+int lcsms_done(lua_State *L, int failed, const struct csms_err *err);
 
 /* A new buffer that the collector frees; on top of the stack. */
 struct csms_buf *lcsms_new_buf(lua_State *L, size_t cap);

@@ -38,6 +38,14 @@ int lcsms_fail(lua_State *L, const struct csms_err *err)
     return 2;
 }
 
+int lcsms_done(lua_State *L, int failed, const struct csms_err *err)
+{
+    if (failed)
+        return lcsms_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int buffer_gc(lua_State *L)
 {
     csms_buf_free(luaL_checkudata(L, 1, BUFFER));

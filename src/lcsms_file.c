@@ -71,14 +71,6 @@ static double check_size(lua_State *L, int arg, double size)
     return size;
 }
 
-static int push_done(lua_State *L, int failed, const struct csms_err *err)
-{
-    if (failed)
-        return lcsms_fail(L, err);
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 /* ---- directory -------------------------------------------------------- */
 
 /* directory(path [, create]) -> directory | nil, err */
@@ -108,7 +100,7 @@ static int write_by(lua_State *L, write_function write)
     const char *path = NULL;
     struct csms_err err;
 
-    return push_done(
+    return lcsms_done(
         L, check_both(L, &dir, &path, &err) || write(dir, path, data, &err),
         &err);
 }
@@ -158,7 +150,7 @@ static int directory_sync(lua_State *L)
     paths = check_paths(L, count, &err);
     if (paths)
         dir = check_open(L, &err);
-    return push_done(L, !dir || csms_dir_sync(dir, paths, count, &err), &err);
+    return lcsms_done(L, !dir || csms_dir_sync(dir, paths, count, &err), &err);
 }
 
 /* directory:rename(from, to) -> true | nil, err */
@@ -172,7 +164,7 @@ static int directory_rename(lua_State *L)
     (void)luaL_checkstring(L, 3);
     if (check_both(L, &dir, &from, &err) == 0)
         to = check_path(L, 3, &err);
-    return push_done(L, !to || csms_file_rename(dir, from, to, &err), &err);
+    return lcsms_done(L, !to || csms_file_rename(dir, from, to, &err), &err);
 }
 
 /* directory:read(path [, max]) -> data | nil, err */
@@ -202,10 +194,10 @@ static int directory_truncate(lua_State *L)
     const char *path = NULL;
     struct csms_err err;
 
-    return push_done(L,
-                     check_both(L, &dir, &path, &err) ||
-                         csms_file_truncate(dir, path, (uint64_t)size, &err),
-                     &err);
+    return lcsms_done(L,
+                      check_both(L, &dir, &path, &err) ||
+                          csms_file_truncate(dir, path, (uint64_t)size, &err),
+                      &err);
 }
 
 /* directory:remove(path) -> true | nil, err */
@@ -215,10 +207,10 @@ static int directory_remove(lua_State *L)
     const char *path = NULL;
     struct csms_err err;
 
-    return push_done(L,
-                     check_both(L, &dir, &path, &err) ||
-                         csms_file_remove(dir, path, &err),
-                     &err);
+    return lcsms_done(L,
+                      check_both(L, &dir, &path, &err) ||
+                          csms_file_remove(dir, path, &err),
+                      &err);
 }
 
 static void push_entries(lua_State *L, const struct csms_entries *entries)

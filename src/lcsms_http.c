@@ -165,10 +165,7 @@ static int channel_start(lua_State *L)
     struct channel *self = check_channel(L);
     struct csms_err err;
 
-    if (csms_http_start(self->channel, &err))
-        return lcsms_fail(L, &err);
-    lua_pushboolean(L, 1);
-    return 1;
+    return lcsms_done(L, csms_http_start(self->channel, &err), &err);
 }
 
 /* channel:stop(): this channel needs the thread no longer; may be called again
@@ -220,10 +217,7 @@ static int channel_accept(lua_State *L)
     struct channel *self = check_channel(L);
     struct csms_err err;
 
-    if (csms_channel_accept(self->channel, &err))
-        return lcsms_fail(L, &err);
-    lua_pushboolean(L, 1);
-    return 1;
+    return lcsms_done(L, csms_channel_accept(self->channel, &err), &err);
 }
 
 /* channel:detach(): nobody reads the descriptor any more */

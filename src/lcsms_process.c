@@ -19,10 +19,7 @@ static int catch_signals(lua_State *L)
 {
     struct csms_err err;
 
-    if (csms_signal_catch(&err))
-        return lcsms_fail(L, &err);
-    lua_pushboolean(L, 1);
-    return 1;
+    return lcsms_done(L, csms_signal_catch(&err), &err);
 }
 
 /* caught_signal() -> the number of the first one, or nil */
