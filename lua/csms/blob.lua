@@ -20,10 +20,19 @@ local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 local VALUES = {}
 for value = 0, 63 do VALUES[ALPHABET:byte(value + 1)] = value end
 
--- RFC 4648, 5, without padding; nil where it is not.
+-- Decoded length of base64url (RFC 4648, 5, without padding), or nil and what is wrong with it.
+local function length_of(text)
+    if not text:find("^[a-zA-Z0-9_-]*$") then
+        return nil, "holds characters that are not base64url"
+    end
+    if #text % 4 == 1 then return nil, "has an impossible length; it is cut" end
+    return math.floor(#text * 3 / 4)
+end
+
+-- nil where it is none.
 local function decode_base64url(text)
-    if not text:find("^[a-zA-Z0-9_-]*$") or #text % 4 == 1 then return nil end
-    local bytes = {}
+    local length, bytes = length_of(text), {}
+    if not length then return nil end
     for index = 1, #text, 4 do
         local one, two, three, four = text:byte(index, index + 3)
         local bits = VALUES[one] * 262144 + VALUES[two] * 4096 + (VALUES[three] or 0) * 64
@@ -31,7 +40,7 @@ local function decode_base64url(text)
         bytes[#bytes + 1] = string.char(math.floor(bits / 65536), math.floor(bits / 256) % 256,
             bits % 256)
     end
-    return table.concat(bytes):sub(1, math.floor(#text * 3 / 4))
+    return table.concat(bytes):sub(1, length)
 end
 
 -- The parts, one more than there should be at most.
@@ -43,15 +52,6 @@ local function split(text)
         from = dot and dot + 1
     until not dot or #parts > #PARTS
     return parts
-end
-
--- Decoded length of a part, or nil and what is wrong with it.
-local function length_of(part)
-    if not part:find("^[a-zA-Z0-9_-]*$") then
-        return nil, "holds characters that are not base64url"
-    end
-    if #part % 4 == 1 then return nil, "has an impossible length; it is cut" end
-    return math.floor(#part * 3 / 4)
 end
 
 -- What A128CBC-HS256 and RSA-OAEP-256 prescribe (RFC 7518, 5.2.3 and 4.3).

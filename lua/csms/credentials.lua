@@ -2,9 +2,10 @@
 -- Where keys come from. A provider is an object with get([refused]) ->
 -- credential | nil, err; `refused` is a credential that a 401 voided, and a
 -- provider that returns it again cannot renew. Keys go into a C credential at
--- once; no table here keeps them. A client passes its context as a second
--- argument (csms.credentials.source), and a third result of get() tells a chain
--- that the source has nothing to offer.
+-- once; no table here keeps them. A client passes its context as a second argument
+-- (csms.credentials.source) and when the credential must be there as a third (of its
+-- runtime's now(), or nil); a third result of get() tells a chain that the source has
+-- nothing to offer.
 
 local lazy = require "csms.lazy"
 

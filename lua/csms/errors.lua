@@ -2,7 +2,8 @@
 -- The one error value of the library: a table with kind, message, retryable and
 -- attempts always; status, code and request_id where a server answered; project
 -- and name where they apply; cause for a library's or the system's own text;
--- past_deadline where the deadline left no time for another attempt.
+-- past_deadline where the deadline left no time for another attempt;
+-- encoded_authorization_message where the service told so of a policy that denied.
 
 local json = require "csms.json"
 

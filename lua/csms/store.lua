@@ -66,7 +66,7 @@ local ENDED = {
 -- What a caller may note of a secret: save() and prune() write the others.
 local NOTED = { current = true, skipped = true, failed = true }
 
--- ---- arguments ------------------------------------------------------------------
+-- ---- opening --------------------------------------------------------------------
 
 --- The store in a folder: an object, or nil and an error of kind "config" or
 --- "storage". A folder that is not there yet is made by the first save.

@@ -28,7 +28,7 @@ local HEADERS = { "Content-Type", "application/json" }
 
 --- The core's struct csms_request for an operation, but for timeout and time,
 --- which differ from attempt to attempt.
--- call: {project, name, argument, query, headers}, as the operation needs.
+-- call: {project, name, argument, query, headers, target}, as the operation needs.
 function M.build(operation, call)
     return {
         method = operation.method,

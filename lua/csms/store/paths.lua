@@ -19,23 +19,18 @@ local CLOSED = "^(" .. stamps.PATTERN .. ")%-(%x%x%x%x%x%x%x%x%x%x%x%x)%.jsonl$"
 local OPEN = "^(" .. stamps.PATTERN .. ")%-(%x+)%.part$"
 local TEMPORARY = "^%.tmp%-" .. ("%x"):rep(16) .. "$"
 
-local function has_upper_case(name)
-    return name:find("%u") ~= nil
-end
-
---- The folder of a secret below its project: its name; one with upper-case
---- letters gets a digest too, so that names that differ only in case never meet,
---- whatever the file system.
-function M.folder_of_name(name)
-    if not has_upper_case(name) then return name end
+-- The folder of a secret below its project: its name; one with upper-case
+-- letters gets a digest too, so that names that differ only in case never meet,
+-- whatever the file system.
+local function folder_of_name(name)
+    if not name:find("%u") then return name end
     return name .. "+" .. core.sha256(name):sub(1, 8)
 end
 
 --- The secret's name of a folder, or nil for a folder that is no secret's.
 function M.name_of_folder(folder)
     local name = folder:gsub("%+%x%x%x%x%x%x%x%x$", "")
-    return arguments.argument("name", name, true) and M.folder_of_name(name) == folder and name
-        or nil
+    return arguments.argument("name", name, true) and folder_of_name(name) == folder and name or nil
 end
 
 --- The folder that holds a secret's blobs, or nil and an error of kind "argument".
@@ -44,7 +39,7 @@ function M.folder(project, name)
     if not good then return nil, err end
     good, err = arguments.argument("name", name, true)
     if not good then return nil, err end
-    return table.concat({ M.BLOBS, project, M.folder_of_name(name) }, "/")
+    return table.concat({ M.BLOBS, project, folder_of_name(name) }, "/")
 end
 
 --- What is called `name` in a folder; nil is the store's own.
