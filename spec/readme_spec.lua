@@ -192,4 +192,19 @@ describe("the README", function()
             assert_listed(event, listed "Where they apply an event has", "event")
         end
     end)
+
+    it("names the fields of a backup's --json", function()
+        if _VERSION ~= "Lua 5.4" then return end
+        local folder = files.temporary()
+        service:fault { operation = "backup", name = "secret-0002", status = 403, times = 0 }
+        local objects = cli.objects(cli.run({ "backup", "--all", "--json", "-o",
+            folder .. "/store" }, { env = service.env }))
+        assert.equal("summary", table.remove(objects).type)
+        assert.equal(20, #objects)
+        for _, object in ipairs(objects) do
+            assert_listed(object, listed "With `--json`", "--json")
+            assert_listed({ [object.outcome] = true }, listed "With `--json`", "outcome")
+        end
+        files.remove(folder)
+    end)
 end)
