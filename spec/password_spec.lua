@@ -155,6 +155,12 @@ describe("password fails", function()
         assert.equal(3, asked()) -- none of them twice: IAM locks users
     end)
 
+    it("where the project's name is an id, which has a field of its own", function()
+        local err = broken(provider { project = emu.project })
+        assert.matches("project " .. emu.project .. " (an id goes into project_id)", err.message,
+            1, true)
+    end)
+
     it("where IAM refused the user within the last minute, and does not ask again", function()
         local world = simulation.new(function() return { status = 401 } end)
         local context = context_of { runtime = world.runtime }

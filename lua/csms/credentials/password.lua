@@ -30,7 +30,9 @@ end
 -- IAM refuses a project that it does not know as it refuses a user.
 local function named_project(self)
     local login = self.login()
-    return login.project_id or login.project
+    if login.project_id then return login.project_id end
+    local hint = arguments.project(login.project) and " (an id goes into project_id)" or ""
+    return login.project .. hint
 end
 
 local function read_token(self, answer, now)
