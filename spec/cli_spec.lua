@@ -245,6 +245,8 @@ describe("csms backup --stdout and inspect", function()
         local blob = csms({ "backup", "secret-0003", "--stdout" }).out
         local result = assert_exit(8, csms({ "inspect", "-" }, { stdin = blob:sub(1, 700) }))
         assert.matches("problem +the tag is missing", result.out)
+        assert_exit(3, csms({ "inspect", "-", "spec/data/blobs/s23.blob" }, { stdin = blob }))
+        assert.matches("3 where another one is", csms({ "inspect", "--help" }).out)
         result = assert_exit(8, csms({ "inspect", "-" }, { stdin = "something else" }))
         assert.matches("no CSMS backup blob", result.err)
         assert.matches("No such file", assert_exit(7, csms { "inspect", "/nonexistent" }).err)

@@ -96,7 +96,7 @@ function declare.inspect(command)
         :description [[
 Tells of blobs in files what can be told without any key: format, key id,
 algorithms, length, and whether anything is cut off. Exit code 8 where a file
-is no whole blob.]]
+is no whole blob, 3 where another one is.]]
         :epilog [[
 Examples:
    csms inspect db-password.blob
