@@ -179,7 +179,12 @@ local function run(self, name, id, argument, opts)
     return result
 end
 
--- Every operation of the api table is a method, except for one page of a list.
+--- Every operation of the api table is a method, except for one page of a list: backup(id,
+--- name, opts) gives the blob, restore(id, blob, opts) and show(id, name, opts) the secret's
+--- table; or nil and the error.
+-- id: of the project, or nil for the client's. opts: {timeout, deadline, retry}, or nil.
+-- A secret's table has the service's fields under its names: times are milliseconds since
+-- 1970, and null is absent.
 for name, operation in pairs(api.csms) do
     if operation.takes then
         Client[name] = function(self, id, argument, opts)
