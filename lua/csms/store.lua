@@ -366,8 +366,8 @@ function Store:list(project)
 end
 
 --- The runs, the oldest first: an array of their headers, each with its id, `ended`
---- (a stamp; nil while it goes on), `interrupted` and `counts` of the outcomes; or
---- nil and the error.
+--- (a stamp; nil while it goes on), `interrupted`, `counts` of the outcomes, and where its
+--- record is damaged a `problem`; or nil and the error.
 -- project: those that are about it alone, or nil for all.
 function Store:runs(project)
     expect("string", 1, "project", project, true)

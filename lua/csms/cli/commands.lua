@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- What each command of `csms` takes, its help, and which arguments go together.
+-- What each command of `csms` takes, its help, and which arguments go together. What it
+-- does is csms.cli.COMMAND's run(args, out) -> exit code, the summary's fields or nil.
 
 local values = require "csms.cli.values"
 
