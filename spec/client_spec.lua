@@ -284,6 +284,17 @@ describe("show", function()
         assert.same({ name = "n", inner = { b = 1 }, list = {} }, secret)
     end)
 
+    it("has integers only where they are exact", function()
+        emu:fault { operation = "show",
+            body = [[{"secret":{"exact":-9007199254740991,"beyond":9007199254740993}}]] }
+        local secret = assert(cases.client(emu):show(nil, "secret-0001"))
+        assert.same({ exact = -9007199254740991, beyond = 2 ^ 53 }, secret)
+        if integer_type then
+            assert.equal("integer", integer_type(secret.exact))
+            assert.equal("float", integer_type(secret.beyond))
+        end
+    end)
+
     it("keeps fractions and numbers beyond an integer's range", function()
         emu:fault { operation = "show", body = [[{"secret":{"half":0.5,"big":1e300}}]] }
         assert.same({ half = 0.5, big = 1e300 }, cases.client(emu):show(nil, "secret-0001"))

@@ -29,10 +29,15 @@ end
 local tointeger = math.tointeger -- luacheck: ignore 143
     or function(number) return number end
 
+-- From 2^53 on it is the nearest number that a float has, and need not be the text's.
+local function whole(number)
+    return math.abs(number) < 2 ^ 53 and tointeger(number) or number
+end
+
 -- In a list, null is false: absence would end the list.
 local function clean(value)
     if value == safe.null then return nil end
-    if type(value) == "number" then return tointeger(value) or value end
+    if type(value) == "number" then return whole(value) end
     if type(value) == "table" then
         local is_list = #value > 0
         for key, item in pairs(value) do
