@@ -547,6 +547,26 @@ describe("a wrong argument type", function()
         end
     end)
 
+    it("is told from a method that was called with '.', and a function with ':'", function()
+        local calls = {
+            { function() csms:new {} end, "csms.new{", here() },
+            { function() csms:configure {} end, "csms.configure{", here() },
+        }
+        for _, name in ipairs { "backup", "restore", "show", "list", "backup_many", "backup_all",
+            "project_id" } do
+            local method = client[name]
+            for _, first in ipairs { false, emu.project, {} } do
+                calls[#calls + 1] = { function() method(first or nil, "secret-0001") end,
+                    "client:" .. name .. "(", here() - 1 }
+            end
+        end
+        for _, call in ipairs(calls) do
+            local text, line = raised(call[1])
+            assert.matches(call[2], text, 1, true)
+            assert.equal(call[3], line)
+        end
+    end)
+
     it("sends nothing", function()
         pcall(client.backup, client, 5, "secret-0001")
         pcall(client.list, client, 5)

@@ -134,6 +134,14 @@ function Client:__tostring()
     return ("csms client (%s%s)"):format(tostring(self.origin), self.closed and ", closed" or "")
 end
 
+-- Raises at the caller of a method for wrong types, and where it was called with '.'.
+local function check_arguments(self, name, first, second, third)
+    if type(self) ~= "table" or not self.runtime then
+        error(("%s is a method: call it with ':', as in client:%s(...)"):format(name, name), 3)
+    end
+    arguments.check(name, 3, first, second, third)
+end
+
 -- What every kind of call needs: {project, timeout, deadline, ends_at, retry}, or
 -- nil and the error.
 -- What needs no network is checked first.
@@ -188,7 +196,7 @@ end
 for name, operation in pairs(api.csms) do
     if operation.takes then
         Client[name] = function(self, id, argument, opts)
-            arguments.check(name, 2, id, argument, opts)
+            check_arguments(self, name, id, argument, opts)
             return run(self, name, id, argument, opts)
         end
     end
@@ -196,7 +204,7 @@ end
 
 --- The id of the project that a call without one is about; or nil and the error.
 function Client:project_id(opts)
-    arguments.check("project_id", 2, opts)
+    check_arguments(self, "project_id", opts)
     local call, err = prepare(self, nil, opts, configuration.call)
     if not call then return nil, err end
     return call.project
@@ -204,7 +212,7 @@ end
 
 --- An array of secret tables, all pages; or nil and the error.
 function Client:list(id, opts)
-    arguments.check("list", 2, id, opts)
+    check_arguments(self, "list", id, opts)
     local call, err = prepare_call(self, "list", id, nil, opts)
     if not call then return failed(err, id) end
     local secrets = {}
@@ -226,7 +234,7 @@ end
 -- The report: {project, total, ok, failed, skipped, blobs = {name = blob},
 -- errors = {name = err}, requests, retries, throttled, seconds}.
 function Client:backup_many(id, names, opts)
-    arguments.check("backup_many", 2, id, names, opts)
+    check_arguments(self, "backup_many", id, names, opts)
     local job, err = prepare(self, id, opts, configuration.batch)
     if not job then return failed(err, id) end
     return batch.many(self, job, names)
@@ -237,7 +245,7 @@ end
 --- was listed is finished and `incomplete` of the report is the error.
 -- opts: as above, and `match`: a glob, a list of globs, or function(name, secret).
 function Client:backup_all(id, opts)
-    arguments.check("backup_all", 2, id, opts)
+    check_arguments(self, "backup_all", id, opts)
     local job, err = prepare(self, id, opts, configuration.batch_all)
     if not job then return failed(err, id) end
     return batch.all(self, job)

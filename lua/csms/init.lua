@@ -29,18 +29,26 @@ function M.store(dir)
     return store.open(dir)
 end
 
+-- Raises at the caller for a wrong type, and where the function was called with ':'.
+local function check_config(name, config)
+    if config == M then
+        error(("%s is a function: call it with '.', as in csms.%s{...}"):format(name, name), 3)
+    end
+    arguments.expect("table", 1, "config", config, true, 3)
+end
+
 --- A client, or nil and an error of kind "config". No I/O.
 -- config: see the README; what it leaves out comes from the environment, which
 -- is read now.
 function M.new(config)
-    arguments.expect("table", 1, "config", config, true)
+    check_config("new", config)
     return client.new(config or {})
 end
 
 --- The config of the default client, for a program's start: true, or nil and
 --- the error. A default client that is there already is closed.
 function M.configure(config)
-    arguments.expect("table", 1, "config", config, true)
+    check_config("configure", config)
     local made, err = client.new(config or {})
     if not made then return nil, err end
     M.close()
