@@ -633,6 +633,14 @@ describe("a client", function()
         assert.same({ emu.project, "absent" }, { err.project, err.name })
         err = failure("argument", client:show("short", "absent"))
         assert.same({ "short", "absent" }, { err.project, err.name })
+        err = failure("argument", client:show(nil, "a b")) -- refused before anything is resolved
+        assert.same({ emu.project, "a b" }, { err.project, err.name })
+        for _, method in ipairs { "list", "backup_all" } do
+            err = failure("config", client[method](client, nil, { time_out = 1 }))
+            assert.equal(emu.project, err.project)
+        end
+        err = failure("config", client:backup_many(nil, {}, { time_out = 1 }))
+        assert.equal(emu.project, err.project)
     end)
 end)
 

@@ -171,19 +171,19 @@ local function prepare_call(self, name, id, argument, opts)
 end
 
 -- Adds what the error is about.
-local function failed(err, id, name)
-    err.project, err.name = err.project or id, err.name or name
+local function failed(self, err, id, name)
+    err.project, err.name = err.project or id or self.config.project, err.name or name
     return nil, err
 end
 
 local function run(self, name, id, argument, opts)
     local call, err = prepare_call(self, name, id, argument, opts)
     if not call then
-        return failed(err, id, api.csms[name].takes == "name" and argument or nil)
+        return failed(self, err, id, api.csms[name].takes == "name" and argument or nil)
     end
     local result
     result, err = exchange.call(self, api.csms[name], call)
-    if err then return failed(err, call.project, call.name) end
+    if err then return failed(self, err, call.project, call.name) end
     return result
 end
 
@@ -214,10 +214,10 @@ end
 function Client:list(id, opts)
     check_arguments(self, "list", id, opts)
     local call, err = prepare_call(self, "list", id, nil, opts)
-    if not call then return failed(err, id) end
+    if not call then return failed(self, err, id) end
     local secrets = {}
     for page, page_err in listing.pages(self, call) do
-        if page_err then return failed(page_err, call.project) end
+        if page_err then return failed(self, page_err, call.project) end
         for _, secret in ipairs(page) do secrets[#secrets + 1] = secret end
     end
     return secrets
@@ -236,7 +236,7 @@ end
 function Client:backup_many(id, names, opts)
     check_arguments(self, "backup_many", id, names, opts)
     local job, err = prepare(self, id, opts, configuration.batch)
-    if not job then return failed(err, id) end
+    if not job then return failed(self, err, id) end
     return batch.many(self, job, names)
 end
 
@@ -247,7 +247,7 @@ end
 function Client:backup_all(id, opts)
     check_arguments(self, "backup_all", id, opts)
     local job, err = prepare(self, id, opts, configuration.batch_all)
-    if not job then return failed(err, id) end
+    if not job then return failed(self, err, id) end
     return batch.all(self, job)
 end
 
