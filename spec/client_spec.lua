@@ -172,7 +172,9 @@ describe("backup", function()
         local client = cases.client(emu)
         for _, project in ipairs { "", ("a"):rep(31), ("a"):rep(33), ("a"):rep(31) .. "/",
             ("a"):rep(31) .. "\n", ("a"):rep(31) .. "-" } do
-            failure("argument", client:backup(project, "secret-0001"))
+            local err = failure("argument", client:backup(project, "secret-0001"))
+            local has = #project == 32 and "other" or #project
+            assert.matches("this one has " .. has .. " characters", err.message, 1, true)
         end
         assert.equal(0, #emu:requests())
     end)

@@ -73,7 +73,8 @@ end
 function M.project(project)
     if type(project) ~= "string" then return refuse("the project id is no string") end
     if #project ~= 32 or not project:find("^[0-9a-zA-Z]+$") then
-        return refuse("a project id has 32 letters and digits; this one has " .. #project
+        return refuse("a project id has 32 letters and digits; this one has "
+            .. (#project == 32 and "other" or #project)
             .. " characters; find it in the console under My Credentials")
     end
     return true
