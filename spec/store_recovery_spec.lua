@@ -4,6 +4,7 @@ local child = require "spec.support.file_child"
 local cjson = require "cjson"
 local core = require "csms.core"
 local csms = require "csms"
+local directory = require "csms.store.directory"
 local folders = require "spec.support.store_folder"
 local history = require "spec.support.store_history"
 
@@ -202,6 +203,27 @@ describe("the next writer", function()
         local _, facts = assert(store:read(PROJECT, "three"))
         assert.equal("https://kms.example", facts.endpoint)
         clean()
+    end)
+
+    it("names blobs after the sync of the folders that they are in, and of those above", function()
+        local methods = getmetatable(assert(directory.open(root)))
+        local sync, append = methods.sync, methods.append
+        local synced, before = {}, nil
+        function methods.sync(dir, paths)
+            for _, path in ipairs(paths) do synced[path] = true end
+            return sync(dir, paths)
+        end
+        function methods.append(dir, path, text)
+            if text:find('"recovered"', 1, true) then before, synced = synced, {} end
+            return append(dir, path, text)
+        end
+        finally(function() methods.sync, methods.append = sync, append end)
+        local expected = { blobs = true }
+        for _, file in ipairs((recovered_lines())) do
+            local secret = file:match "^(.*)/"
+            expected[secret], expected[secret:match "^(.*)/"] = true, true
+        end
+        assert.same(expected, before)
     end)
 
     it("does not name a damaged blob, and verify() goes on naming it", function()

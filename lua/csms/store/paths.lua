@@ -101,6 +101,20 @@ function M.parents(path)
     end
 end
 
+--- The folders above these files, each once, and before those above it.
+function M.folders_above(files)
+    local folders, seen = {}, {}
+    for _, file in ipairs(files) do
+        for _, folder in ipairs(M.parents(file)) do
+            if not seen[folder] then
+                seen[folder] = true
+                folders[#folders + 1] = folder
+            end
+        end
+    end
+    return folders
+end
+
 --- What is wrong with what cannot be read, in words.
 function M.unreadable(err)
     return "it cannot be read: " .. (err.cause or err.message)

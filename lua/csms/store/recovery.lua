@@ -42,15 +42,16 @@ function M.remove_temporaries(dir, folder)
     return entries
 end
 
--- Lines for the good blobs of a secret, saved from `stamp` on, that no run names.
-local function lines_of_unnamed(dir, secret, stamp, named)
+-- Adds the good blobs of a secret, saved from `stamp` on, that no run names, and lines
+-- for them: true, or nil and the error.
+local function find_unnamed(dir, secret, stamp, named, files, lines)
     local found, err = blobs.of_folder(dir, secret.folder)
     if not found then return nil, err end
-    local lines = {}
     for _, blob in ipairs(found) do
         if blob.stamp >= stamp and not named[blob.file] then
             local data, digest = blobs.read(dir, blob)
             if data then
+                files[#files + 1] = blob.file
                 lines[#lines + 1] = record.encode {
                     outcome = "saved", project = secret.project, name = secret.name,
                     file = blob.file, sha256 = digest, bytes = #data, recovered = true,
@@ -60,29 +61,30 @@ local function lines_of_unnamed(dir, secret, stamp, named)
             end
         end
     end
-    return table.concat(lines)
+    return true
 end
 
 -- The unfinished run names what it had saved before it was killed. All runs are asked:
--- after a clock was set back, an older one may have blobs that look younger.
+-- after a clock was set back, an older one may have blobs that look younger. Their data
+-- is durable, or they had no names; the names may not be.
 local function add_unnamed(dir, run)
     local named, err = runs.saved(dir)
     if not named then return nil, err end
     local secrets
     secrets, err = blobs.secrets(dir)
     if not secrets then return nil, err end
+    local files, lines = {}, {}
     for _, secret in ipairs(secrets) do
-        local good, lines
+        local good
         good, err = M.remove_temporaries(dir, secret.folder)
+        if good then good, err = find_unnamed(dir, secret, run.stamp, named, files, lines) end
         if not good then return nil, err end
-        lines, err = lines_of_unnamed(dir, secret, run.stamp, named)
-        if not lines then return nil, err end
-        if lines ~= "" then
-            good, err = dir:append(run.file, lines)
-            if not good then return nil, err end
-        end
     end
-    return true
+    if #files == 0 then return true end
+    local good
+    good, err = dir:sync(paths.folders_above(files))
+    if not good then return nil, err end
+    return dir:append(run.file, table.concat(lines))
 end
 
 local function close_killed(dir, run, id)

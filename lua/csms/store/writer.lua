@@ -176,21 +176,6 @@ function Writer:stage(project, name, blob, facts, done)
     return self:flush()
 end
 
--- The temporaries, then the folders that name them, and those above.
-local function paths_of(staged)
-    local files, folders, seen = {}, {}, {}
-    for index, item in ipairs(staged) do
-        files[index] = item.temporary
-        for _, folder in ipairs(paths.parents(item.file)) do
-            if not seen[folder] then
-                seen[folder] = true
-                folders[#folders + 1] = folder
-            end
-        end
-    end
-    return files, folders
-end
-
 -- What a server said, where JSON can say it too (1e999 is a number that it cannot), and
 -- where a reader of the record takes it.
 local function plain(key, value)
@@ -213,7 +198,8 @@ end
 -- In this order: the data, then its names, then the run that speaks of it.
 local function make_durable(self, staged)
     local dir = self.dir
-    local files, folders = paths_of(staged)
+    local files = {}
+    for index, item in ipairs(staged) do files[index] = item.temporary end
     local good, err = dir:sync(files)
     if not good then return nil, err end
     local lines = {}
@@ -222,7 +208,7 @@ local function make_durable(self, staged)
         if not good then return nil, err end
         lines[index] = line_of(item)
     end
-    good, err = dir:sync(folders)
+    good, err = dir:sync(paths.folders_above(files))
     if good then good, err = append(self, table.concat(lines)) end
     if good then good, err = dir:sync { self.run } end
     return good, err
