@@ -59,6 +59,15 @@ describe("a key of the config", function()
         end)
     end
 
+    -- Every slot of a batch is an interval after the one before.
+    it("rate must be one whose slots come to an end", function()
+        for _, value in ipairs { 5e-324, 1e-307, 1e-7 } do
+            assert.matches("'rate' must be a finite number from 0.000001",
+                refused("rate", value).message, 1, true)
+        end
+        assert(csms.new { endpoint = "https://localhost", rate = 1e-6 })
+    end)
+
     for _, key in ipairs { "allow_http", "allow_periods" } do
         it(key .. " must be a boolean", function()
             for _, value in ipairs { 1, "true", {} } do

@@ -18,6 +18,11 @@ local function not_negative(value)
     return value >= 0 and value < math.huge, "must be a finite number, not negative"
 end
 
+-- The slots of slower ones come to times that are not finite.
+local function rate(value)
+    return value >= 1e-6 and value < math.huge, "must be a finite number from 0.000001"
+end
+
 local function count(value)
     return value >= 1 and value < 2 ^ 53 and value % 1 == 0, "must be a whole number from 1"
 end
@@ -58,7 +63,7 @@ local CLIENT = {
     connect_timeout = { "number", 5, check = positive },
     timeout = { "number", 30, check = positive },
     deadline = { "number", 120, check = positive },
-    rate = { "number", check = positive },
+    rate = { "number", check = rate },
     concurrency = { "number", 16, check = up_to(1000) },
     ca_file = { "string", env = "CSMS_CA_FILE" },
     proxy = { "string" },
