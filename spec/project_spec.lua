@@ -59,6 +59,19 @@ describe("the look-up of a project", function()
         assert.equal(emu.project, emu:requests("backup")[1].headers["x-project-id"])
     end)
 
+    it("asks nobody where the credentials' iam_endpoint is no string", function()
+        local keys = csms.credentials.static { ak = emu.ak, sk = emu.sk }
+        for _, value in ipairs { 5, true, {}, print } do
+            local provider = {
+                iam_endpoint = value, get = function(_, refused) return keys:get(refused) end,
+            }
+            local made = client_with { iam_endpoint = false, credentials = provider }
+            local err = failure("config", made:backup(nil, "secret-0001"))
+            assert.matches("iam_endpoint of the credentials", err.message, 1, true)
+        end
+        assert.equal(0, #emu:requests())
+    end)
+
     it("is signed plainly whatever signs the calls", function()
         local keys = csms.credentials.static { ak = emu.ak, sk = emu.sk }
         -- Whose IAM endpoint it is makes no difference: the config's, or the credentials'.

@@ -48,6 +48,9 @@ local function make_origin(config, url, signing)
 end
 
 local function make_iam_origin(config, url)
+    if type(url) ~= "string" then -- as a program's own provider may have it
+        return nil, errors.new("config", "the iam_endpoint of the credentials is no string")
+    end
     local origin, err = make_origin(config, url, nil)
     if err and err.kind == "config" then err.message = "iam_endpoint: " .. err.message end
     return origin, err
