@@ -1196,9 +1196,10 @@ describe("the example nginx.conf", function()
             conf = (conf:gsub("127%.0%.0%.1:8080", "127.0.0.1:@PORT@")) }
     end
 
-    local function wait_for_stored(count)
+    local function wait_for_stored(count, total)
+        local text = ("csms: %d of %d secrets stored"):format(count, total or 60)
         nginx.wait_until("all have been tried", function()
-            return server:log():find(count .. " of 60 secrets stored", 1, true)
+            return server:log():find(text, 1, true)
         end)
     end
 
@@ -1223,6 +1224,19 @@ describe("the example nginx.conf", function()
         local asked = #emu:requests "backup"
         server:quit()
         assert.equal(asked, #emu:requests "backup") -- no backup because of the shutdown
+    end)
+
+    it("tells of a listing that broke off, and counts no secret that was skipped", function()
+        local sink = cases.server [[
+            read_request(peer)
+            answer(peer, "201 Created", "")
+        ]]
+        emu:change("secret-0003", { state = "PENDING_DELETE" })
+        emu:fault { operation = "list", status = 403, after = 1, times = 0 }
+        start_example(sink.host)
+        wait_for_stored(59, 59)
+        sink:stop()
+        assert.matches("%[error%][^\n]*csms: not all listed: denied", server:log())
     end)
 
     it("names what was not stored, and why", function()
