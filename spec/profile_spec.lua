@@ -241,6 +241,15 @@ describe("a profile fails, and stops a chain, where its file", function()
         assert.matches("it is over 256 KiB", err.message, 1, true)
     end)
 
+    it("is so large that it would take long to read", function()
+        local path = write(BASIC, "huge")
+        shell("truncate -s 32G %s", path)
+        local from = core.now()
+        local err = broken(profile(path, nothing))
+        assert.matches("it is over 256 KiB", err.message, 1, true)
+        assert.is_true(core.now() - from < 5)
+    end)
+
     it("has a key that no header can hold", function()
         for part, text in pairs {
             ["secret key"] = "[basic]\nak = a\nsk = " .. SK .. " " .. SK,

@@ -35,8 +35,8 @@ static int read_all(int fd, const char *path, struct csms_buf *text,
 
     do {
         count = read(fd, chunk, sizeof chunk);
-        if (count > 0)
-            csms_buf_append(text, chunk, (size_t)count);
+        if (count > 0 && !csms_buf_append(text, chunk, (size_t)count))
+            break;
     } while (count > 0 || (count < 0 && errno == EINTR));
     OPENSSL_cleanse(chunk, sizeof chunk);
     if (count < 0) {
