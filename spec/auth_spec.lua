@@ -282,6 +282,38 @@ describe("a stale credential", function()
         assert.equal(200, assert(client:backup_many(nil, simulation.names(200))).ok)
         assert.equal(1, renewals)
     end)
+
+    for what, made in pairs { token = token, keys = keys } do
+        it("under a batch may be closed by the provider that replaces it: " .. what, function()
+            local old, new = made "old", made "new"
+            local current = old
+            local provider = { get = function(_, refused)
+                if refused then
+                    refused:close()
+                    current = new
+                end
+                return current
+            end }
+            local _, client = world_of(voided(old, new), provider)
+            assert.equal(200, assert(client:backup_many(nil, simulation.names(200))).ok)
+        end)
+    end
+
+    it("that its provider closes and makes anew with the same bad keys is sent once more",
+        function()
+            local current
+            local provider = { get = function()
+                if current then current:close() end
+                current = keys "bad"
+                return current
+            end }
+            local world, client = world_of(function(request)
+                request.credential:close()
+                return BAD_SIGNATURE
+            end, provider)
+            failure("auth", backup(client))
+            assert.equal(2, #world.requests)
+        end)
 end)
 
 describe("a bad signature", function()

@@ -134,7 +134,10 @@ function Auth:recover(call, err, now)
     if is_stale(err, credential) then
         return allowed and renew(self, call, err)
     end
-    if allowed and credential:temporary() and not call.replaced then
+    -- What a program's own provider has closed meanwhile, it has replaced; nobody can tell
+    -- any more what it was, nor what the answer says of it.
+    local may_have_other = credential:temporary() or not core.credential.is_open(credential)
+    if allowed and may_have_other and not call.replaced then
         call.replaced = true
         if renew(self, call, err) then return true end
     end
