@@ -99,13 +99,13 @@ describe("wrong usage", function()
         { { "backup", "a", "--stdout", "--max-age", "1h" }, "goes with %-o" },
         { { "backup", "a", "-o", "x", "--match", "a*" }, "goes with %-%-all" },
         { { "backup", "a", "-o", "x", "--max-age", "12 h" }, "no duration" },
-        { { "backup", "a", "-o", "x", "--max-age", "0" }, "no duration" },
+        { { "backup", "a", "-o", "x", "--max-age", "0" }, "%-%-max%-age: '0' is no duration" },
         { { "backup", "a", "-o", "x", "--max-age", "999999999999999999d" }, "no duration" },
         { { "backup", "a", "-o", "x", "--max-age", "213503982334602d" }, "no duration" }, -- 2^64 s
-        { { "backup", "a", "-o", "x", "--concurrency", "0" }, "no whole number" },
+        { { "backup", "a", "-o", "x", "--concurrency", "0" }, "%-%-concurrency: '0'" },
         { { "backup", "a", "-o", "x", "--concurrency", "1001" }, "no whole number" },
-        { { "backup", "a", "-o", "x", "--rate", "fast" }, "no rate" },
-        { { "backup", "--all", "-o", "x", "--match", "[a]*" }, "'%[a%]%*' matches no name" },
+        { { "backup", "a", "-o", "x", "--rate", "fast" }, "%-%-rate: 'fast'" },
+        { { "backup", "--all", "-o", "x", "--match", "[a]*" }, "%-%-match: '%[a%]%*' matches" },
         { { "backup", "--all", "-o", "x", "--match", "a*", "--match", "" }, "only %* and %?" },
         { { "restore", "--from", "x", "--all", "--match", "{a,b}" }, "matches no name" },
         { { "list", "extra" }, "too many arguments" },
@@ -117,9 +117,9 @@ describe("wrong usage", function()
         { { "restore", "--from", "x", "a", "--all" }, "either NAME or %-%-all" },
         { { "restore", "--from", "x", "a", "--match", "*" }, "goes with %-%-all" },
         { { "prune", "x" }, "say what to keep" },
-        { { "prune", "x", "--keep-last", "0" }, "no whole number" },
+        { { "prune", "x", "--keep-last", "0" }, "%-%-keep%-last: '0'" },
         { { "status" }, "missing argument 'DIR'" },
-        { { "list", "--deadline", "soon" }, "no duration" },
+        { { "list", "--deadline", "soon" }, "%-%-deadline: 'soon'" },
     }
     for _, case in ipairs(cases) do
         it("is told: " .. table.concat(case[1], " "), function()

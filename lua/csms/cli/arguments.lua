@@ -92,6 +92,19 @@ local function general_options(parser)
     }
 end
 
+-- argparse tells what is wrong with a value, but not which option it was given to.
+local function name_in_problems(options)
+    for _, option in ipairs(options) do
+        local convert = option._convert
+        if convert then
+            option:convert(function(text)
+                local value, problem = convert(text)
+                return value, problem and option._name .. ": " .. problem
+            end)
+        end
+    end
+end
+
 local function build()
     local parser = argparse("csms", DESCRIPTION, EPILOG)
         :add_help(false):command_target "command"
@@ -100,9 +113,11 @@ local function build()
     local general = general_options(parser)
     parser:flag "--version":description "Show the version."
         :action(function() stop(exit_codes.OK, "csms " .. core.version .. "\n") end)
+    name_in_problems(general)
     local by_name = commands.declare(parser)
     for _, command in pairs(by_name) do
         local own = options_of(command)
+        name_in_problems(own)
         if #own > 0 then command:group("Options", unpack(own)) end
         command:group("Options of every command", unpack(general))
     end
