@@ -778,6 +778,16 @@ describe("csms restore --from", function()
         restore(4, "--all", "--match", "*3", "--at", "2020-01-01")
     end)
 
+    it("is not 0 with --all where the folder has lost what a run saved", function()
+        back_up()
+        for number = 1, 3 do emu:delete(seeded(number)) end
+        os.execute(("rm -r '%s/blobs/%s/%s'"):format(store, emu.project, seeded(2)))
+        local objects, summary = cli.objects(restore(3, "--all", "--json"))
+        assert.equal(2, summary.ok)
+        assert.equal(1, summary.failed)
+        assert.equal("not_found", cli.by_name(objects, "failed")[seeded(2)].kind)
+    end)
+
     it("leaves alone with --all what is still there, unless it is forced to", function()
         back_up()
         emu:delete(seeded(3))

@@ -782,6 +782,7 @@ describe("store:read()", function()
         raised(function() local _ = store:read(PROJECT) end)
         raised(function() local _ = store:read(PROJECT, "one", 20261121) end)
         raised(function() local _ = store:list(1) end)
+        raised(function() local _ = store:lost() end)
         raised(function() local _ = store:runs(1) end)
         raised(function() local _ = store:verify(1) end)
         raised(function() local _ = store:prune({ last = 1 }, true, 1) end)
@@ -966,6 +967,27 @@ describe("a time to read at", function()
             assert.matches("is neither a time", err.message, 1, true)
             assert.is_true(#err.message < 250)
         end
+    end)
+end)
+
+describe("store:lost()", function()
+    it("names whose last blob is gone, whatever took it, but no prune", function()
+        for _, name in ipairs { "folder", "link", "file", "forgotten", "one-of-two", "there" } do
+            assert(store:save(PROJECT, name, "blob of " .. name))
+        end
+        assert(store:save(OTHER, "folder", "blob"))
+        assert(store:save(PROJECT, "one-of-two", "another"))
+        assert(store:note(PROJECT, "never", "failed", { kind = "service" }))
+        closed(store)
+        local above = root .. "/blobs/" .. PROJECT
+        shell(("rm -r '%s/forgotten'"):format(above))
+        assert(store:forget_missing())
+        shell(([[cd '%s' && rm -r folder && rm file/*.blob && mv link '%s/elsewhere'
+            ln -s '%s/elsewhere' link && rm "$(ls one-of-two/*.blob | head -1)"]])
+            :format(above, root, root))
+        assert.same({ "file", "folder", "link" }, store:lost(PROJECT))
+        assert.same({}, store:lost(OTHER))
+        failure("argument", store:lost("one"))
     end)
 end)
 

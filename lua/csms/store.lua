@@ -365,6 +365,24 @@ function Store:list(project)
     return result
 end
 
+--- The names of a project's secrets of which there is no blob, though runs saved some that
+--- none removed: a sorted array, or nil and the error.
+function Store:lost(project)
+    expect("string", 1, "project", project)
+    local dir, err = reading_of(self, project)
+    if not dir then return nil, err end
+    local names, there
+    names, err = runs.names(dir, project) -- first: what is saved meanwhile is not lost
+    if not names then return nil, err end
+    there, err = self:list(project)
+    if not there then return nil, err end
+    for _, item in ipairs(there) do names[item.name] = nil end
+    local lost = {}
+    for name in pairs(names) do lost[#lost + 1] = name end
+    table.sort(lost)
+    return lost
+end
+
 --- The runs, the oldest first: an array of their headers, each with its id, `ended`
 --- (a stamp; nil while it goes on), `interrupted`, `counts` of the outcomes, and where its
 --- record is damaged a `problem`; or nil and the error.

@@ -137,7 +137,8 @@ Examples:
     command:option "--from":argname "DIR"
         :description "The folder that `csms backup -o DIR` filled."
     command:flag "--all"
-        :description "With --from: all secrets of the project that the folder has."
+        :description ("With --from: all secrets of the project that the folder has. One of which "
+            .. "it has lost every backup fails.")
     command:option "--match":argname "GLOB":convert(values.glob):count "*"
         :description "With --all: only those whose name fits, by * and ?. May be repeated."
     command:option "--at":argname "TIME"

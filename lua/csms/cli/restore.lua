@@ -110,7 +110,7 @@ local function from_store(run, name)
     if leave_alone(run, name) then return end
     local blob, saved = run.store:read(run.project, name, run.args.at)
     if not blob then
-        if run.args.all and saved.kind == "not_found" then -- younger than --at
+        if run.args.all and run.args.at and saved.kind == "not_found" then
             return run.tally:add(name, "skipped", { message = saved.message })
         end
         return run.tally:fail(name, saved, {})
@@ -188,15 +188,27 @@ local function list(run)
     return true
 end
 
+-- All names of which there is a backup, or should be: who restores all must hear of what is
+-- lost. Or nil and the error.
+local function all_names(run)
+    local secrets, err = run.store:list(run.project)
+    if not secrets then return nil, err end
+    local names
+    names, err = run.store:lost(run.project)
+    if not names then return nil, err end
+    for _, secret in ipairs(secrets) do names[#names + 1] = secret.name end
+    return names
+end
+
 -- The names to restore, or nil and the error.
 local function select_names(run)
     if not run.args.all then return { run.args.what } end
-    local secrets, err = run.store:list(run.project)
-    if not secrets then return nil, err end
+    local all, err = all_names(run)
+    if not all then return nil, err end
     local match = run.args.match
     local matches, names = globs.matcher(#match > 0 and match or nil), {}
-    for _, secret in ipairs(secrets) do
-        if matches(secret.name) then names[#names + 1] = secret.name end
+    for _, name in ipairs(all) do
+        if matches(name) then names[#names + 1] = name end
     end
     return names
 end

@@ -93,6 +93,21 @@ function M.saved(dir)
     return files
 end
 
+--- The names of a project's secrets of which runs saved what none removed, as keys; or nil
+--- and the error.
+function M.names(dir, project)
+    local saved, removed, names = {}, {}, {}
+    local good, err = M.each(dir, function(result)
+        M.add_files(saved, result, "saved")
+        M.add_files(removed, result, "removed")
+    end)
+    if not good then return nil, err end
+    for file, line in pairs(saved) do
+        if line.project == project and not removed[file] then names[line.name] = true end
+    end
+    return names
+end
+
 -- What a run saved: file -> the KMS key, or false; and its id and header. Those of a closed
 -- one are kept in `cache`: they do not change.
 local function contents(dir, run, cache)
