@@ -53,8 +53,7 @@ local function mark(by_age, keep, kept)
     end
 end
 
--- The blobs of one secret that stay, by file: whatever is damaged before the newest
--- good one comes on top.
+-- The blobs of one secret that stay, by file: what is damaged takes no place from others.
 local function keepers(blobs, keep)
     local kept = {}
     local by_age = {}
@@ -64,8 +63,11 @@ local function keepers(blobs, keep)
         return a.file > b.file
     end)
     mark(by_age, keep, kept)
-    while by_age[1].good == false do table.remove(by_age, 1) end
-    mark(by_age, keep, kept)
+    local whole = {}
+    for _, blob in ipairs(by_age) do
+        if blob.good ~= false then whole[#whole + 1] = blob end
+    end
+    mark(whole, keep, kept)
     return kept
 end
 
@@ -330,6 +332,28 @@ describe("prune() never removes", function()
         end
         assert.same({ removed = {}, kept = 4 }, assert(store:prune { daily = 2 }))
     end)
+
+    it("a good one because a damaged one of its day, older than the newest good one, is younger",
+        function()
+            local blobs = {}
+            for index = 1, 12 do -- three a day
+                blobs[index] = past:blob(PROJECT, "one", DAY / 3 * index - 1, "blob " .. index)
+            end
+            past:run(1, {}, blobs)
+            for _, index in ipairs { 5, 6, 7, 8, 9, 11 } do
+                folders.write(root .. "/" .. blobs[index].file, "damaged")
+                blobs[index].good = false
+            end
+            for count = 1, 12 do
+                assert_prunes({ blobs }, { daily = count }, true)
+                assert_prunes({ blobs }, { last = count }, true)
+                assert_prunes({ blobs }, { last = count, weekly = 1, daily = 2 }, true)
+            end
+            assert_prunes({ blobs }, { daily = 3 })
+            for _, index in ipairs { 3, 4, 12 } do
+                assert.is_true(exists(blobs[index].file), index)
+            end
+        end)
 
     it("any of a secret that has no good one", function()
         local blobs = {}

@@ -22,15 +22,26 @@ local function is_own(dir, blob, named)
     return named[blob.file] ~= nil or blobs.read(dir, blob) ~= nil
 end
 
--- What the rules keep, as keys of a table. Damaged blobs that are newer than the
--- newest good one take no place from it and from older ones, which are not read.
-local function select_kept(found, keep, newest)
-    local kept = retention.select(found, keep)
-    local older = {}
-    for _, blob in ipairs(found) do
-        if older[1] or blob.file == newest.file then older[#older + 1] = blob end
+-- What the rules keep of those that are whole, as keys of a table: only what would be kept
+-- is read.
+local function select_whole(dir, found, keep)
+    local whole = {}
+    while true do
+        local kept, rest = retention.select(found, keep), {}
+        for _, blob in ipairs(found) do
+            if kept[blob] and not whole[blob] then whole[blob] = blobs.read(dir, blob) ~= nil end
+            if not kept[blob] or whole[blob] then rest[#rest + 1] = blob end
+        end
+        if #rest == #found then return kept end
+        found = rest
     end
-    for blob in pairs(retention.select(older, keep)) do kept[blob] = true end
+end
+
+-- What the rules keep, as keys of a table: damaged ones too, which take no place from
+-- those that are whole.
+local function select_kept(dir, found, keep)
+    local kept = retention.select(found, keep)
+    for blob in pairs(select_whole(dir, found, keep)) do kept[blob] = true end
     return kept
 end
 
@@ -61,7 +72,7 @@ local function add_removable(dir, secret, keep, named, removable)
     local complete
     complete, err = newest_complete(dir, found, newest, data)
     if err then return nil, err end
-    local kept = select_kept(found, keep, newest)
+    local kept = select_kept(dir, found, keep)
     local stays = { [newest.file] = true, [complete and complete.file or newest.file] = true }
     local stay = 0
     for _, blob in ipairs(found) do
