@@ -88,6 +88,8 @@ describe("wrong usage", function()
         { { "backup", "a" }, "where the backups go" },
         { { "backup", "a", "-o", "x", "--stdout" }, "either %-o DIR or %-%-stdout" },
         { { "backup", "a", "-o", "" }, "the value after '%-o' is empty" },
+        { { "backup", "a", "-o=x" }, "'%-o=x': write '%-o x'" },
+        { { "list", "-qp=x" }, "'%-qp=x': write '%-qp x'" },
         { { "backup", "", "-o", "x" }, "the value after 'backup' is empty" },
         { { "verify", "" }, "the value after 'verify' is empty" },
         { { "restore", "--from", "", "a" }, "the value after '%-%-from' is empty" },

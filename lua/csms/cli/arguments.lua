@@ -138,6 +138,15 @@ local function check_empty(argv)
     end
 end
 
+-- Why a short option is not understood as it is meant, or nil: argparse takes '-o=x' for
+-- the folder '=x'.
+local function check_short(argv)
+    for _, word in ipairs(argv) do
+        local option, value = word:match "^(%-%a+)=(.*)$"
+        if option then return ("'%s': write '%s %s'"):format(word, option, value) end
+    end
+end
+
 local function parse(argv)
     local parser, by_name = build()
     local args = parser:parse(argv)
@@ -147,7 +156,7 @@ local function parse(argv)
         if not of then usage_error(command, "unknown command '" .. args.of .. "'") end
         stop(exit_codes.OK, of:get_help() .. "\n")
     end
-    local problem = check_empty(argv) or commands.check(args)
+    local problem = check_empty(argv) or check_short(argv) or commands.check(args)
     if problem then usage_error(command, problem) end
     return args
 end
