@@ -50,6 +50,7 @@ end)
 describe("Retry-After", function()
     it("in seconds is the wait", function()
         assert.same({ wait = 120 }, read { ["Retry-After"] = "120" })
+        assert.same({ wait = 1 }, read { ["Retry-After"] = "1" })
     end)
 
     it("of no time is no wait, be it 0 or nil", function()
@@ -78,6 +79,13 @@ describe("Retry-After", function()
                 Date = ("Sat, 21 Nov 2026 %d:00:00 GMT"):format(hour),
             }.wait or 0)
         end
+    end)
+
+    it("as a date may stand for up to a second less: both dates are cut to the second", function()
+        local fields = { ["Retry-After"] = "Sat, 21 Nov 2026 16:00:30 GMT",
+            Date = "Sat, 21 Nov 2026 16:00:00 GMT" }
+        assert.equal(29, throttling.read(headers(fields), nil, 0).least)
+        assert.is_nil(throttling.read(headers { ["Retry-After"] = "30" }, nil, 0).least)
     end)
 
     it("that is nonsense says nothing", function()
@@ -120,5 +128,13 @@ describe("the gateway's text", function()
     it("gives the window, and Retry-After the wait, where there are both", function()
         assert.same({ wait = 3, limit = 60, period = 60 },
             read({ ["Retry-After"] = "3" }, "limit:60,time:1 minute"))
+    end)
+
+    it("gives the wait where Retry-After says none", function()
+        local date = "Sat, 21 Nov 2026 16:00:00 GMT"
+        for _, value in ipairs { "0", date } do
+            assert.same({ wait = 60, limit = 60, period = 60 }, read(
+                { ["Retry-After"] = value, Date = date }, "limit:60,time:1 minute"))
+        end
     end)
 end)
