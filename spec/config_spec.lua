@@ -104,6 +104,11 @@ describe("a key of the config", function()
             retry = { attempts = 2, base = 0, throttle_base = 0.5, cap = 1, budget = 0 } })
     end)
 
+    it("one attempt, one at once and one byte are numbers that can be meant", function()
+        assert(csms.new { endpoint = "https://localhost", concurrency = 1, max_response = 1,
+            retry = { attempts = 1 } })
+    end)
+
     it("retry has keys of its own, each with a type and a range", function()
         for key, values in pairs {
             attempts = { 0, 1.5, -1, "2", math.huge }, base = { -1, "0", math.huge, 0 / 0 },
@@ -338,6 +343,12 @@ describe("the defaults", function()
             result.allow_periods,
         })
         assert.is_nil(result.rate or result.proxy or result.on_event)
+    end)
+
+    it("of retry are too", function()
+        local policy = configuration.default_retry()
+        assert.same({ 0.05, 1, 20, 500 },
+            { policy.base, policy.throttle_base, policy.cap, policy.budget })
     end)
 end)
 
