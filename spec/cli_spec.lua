@@ -107,6 +107,8 @@ describe("wrong usage", function()
         { { "backup", "a", "-o", "x", "--concurrency", "0" }, "%-%-concurrency: '0'" },
         { { "backup", "a", "-o", "x", "--concurrency", "1001" }, "no whole number" },
         { { "backup", "a", "-o", "x", "--rate", "fast" }, "%-%-rate: 'fast'" },
+        { { "backup", "a", "-o", "x", "--rate", "0.0000001" }, "%-%-rate: '0.0000001' is no rate" },
+        { { "backup", "a", "-o", "x", "--rate", ("9"):rep(310) }, "is no rate" },
         { { "backup", "--all", "-o", "x", "--match", "[a]*" }, "%-%-match: '%[a%]%*' matches" },
         { { "backup", "--all", "-o", "x", "--match", "a*", "--match", "" }, "only %* and %?" },
         { { "restore", "--from", "x", "--all", "--match", "{a,b}" }, "matches no name" },
@@ -307,6 +309,8 @@ describe("csms backup --stdout and inspect", function()
         local blob = csms({ "backup", "secret-0003", "--stdout" }).out
         local result = assert_exit(0, csms({ "restore", "-", "--dry-run" }, { stdin = blob }))
         assert.matches("would restore", result.out)
+        result = assert_exit(7, csms({ "restore", "-", "--dry-run", "--force" }, { stdin = "" }))
+        assert.matches("the blob is empty", result.err)
         assert.equal(0, #emu:requests "restore")
     end)
 end)

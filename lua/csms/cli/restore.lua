@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- csms restore: backups back to the service, from a file or from a store.
 
+local arguments = require "csms.arguments"
 local blobs = require "csms.blob"
 local connection = require "csms.cli.connection"
 local core = require "csms.core"
@@ -34,6 +35,8 @@ local function object(run, name, kind, message)
 end
 
 local function check_whole(run, name, blob)
+    local sendable, err = arguments.argument("blob", blob)
+    if not sendable then return nil, err end
     local good, why = blobs.check(blob)
     if good then
         if why then run.out:warn(name .. ": " .. why) end

@@ -30,10 +30,10 @@ function M.count(text)
     return number
 end
 
---- Requests a second; 0 stands for no limit.
+--- Requests a second, as csms.config takes them; 0 stands for no limit.
 function M.rate(text)
     local number = text:find("^%d*%.?%d+$") and tonumber(text)
-    if not number then
+    if not number or number ~= 0 and (number < 1e-6 or number == math.huge) then
         return nil, ("'%s' is no rate: write requests a second, or 0 for no limit"):format(text)
     end
     return number
