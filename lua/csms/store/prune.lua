@@ -22,14 +22,25 @@ local function is_own(dir, blob, named)
     return named[blob.file] ~= nil or blobs.read(dir, blob) ~= nil
 end
 
--- What the rules keep of those that are whole, as keys of a table: only what would be kept
--- is read.
+-- The blob; nil where it is damaged or gone; or nil and the error.
+local function read_good(dir, blob)
+    local data, err = blobs.read(dir, blob)
+    if not data and err.code ~= "damaged" and err.code ~= "ENOENT" then return nil, err end
+    return data
+end
+
+-- What the rules keep of the blobs that are whole, as keys of a table: only what would be
+-- kept is read. Or nil and the error.
 local function select_whole(dir, found, keep)
     local whole = {}
     while true do
         local kept, rest = retention.select(found, keep), {}
         for _, blob in ipairs(found) do
-            if kept[blob] and not whole[blob] then whole[blob] = blobs.read(dir, blob) ~= nil end
+            if kept[blob] and whole[blob] == nil then
+                local data, err = read_good(dir, blob)
+                if err then return nil, err end
+                whole[blob] = data ~= nil
+            end
             if not kept[blob] or whole[blob] then rest[#rest + 1] = blob end
         end
         if #rest == #found then return kept end
@@ -38,10 +49,11 @@ local function select_whole(dir, found, keep)
 end
 
 -- What the rules keep, as keys of a table: damaged ones too, which take no place from
--- those that are whole.
+-- those that are whole. Or nil and the error.
 local function select_kept(dir, found, keep)
-    local kept = retention.select(found, keep)
-    for blob in pairs(select_whole(dir, found, keep)) do kept[blob] = true end
+    local kept, err = select_whole(dir, found, keep)
+    if not kept then return nil, err end
+    for blob in pairs(retention.select(found, keep)) do kept[blob] = true end
     return kept
 end
 
@@ -57,9 +69,9 @@ end
 local function newest_complete(dir, found, newest, newest_data)
     if is_complete(newest_data) then return newest end
     for _, blob in ipairs(found) do
-        local data, err = blobs.read(dir, blob)
+        local data, err = read_good(dir, blob)
+        if err then return nil, err end
         if data and is_complete(data) then return blob end
-        if not data and err.code ~= "damaged" and err.code ~= "ENOENT" then return nil, err end
     end
 end
 
@@ -69,10 +81,11 @@ local function add_removable(dir, secret, keep, named, removable)
     if not found then return nil, err end
     local newest, data = blobs.newest_good(dir, secret.folder)
     if not newest then return not data and #found or nil, data end
-    local complete
+    local complete, kept
     complete, err = newest_complete(dir, found, newest, data)
     if err then return nil, err end
-    local kept = select_kept(dir, found, keep)
+    kept, err = select_kept(dir, found, keep)
+    if not kept then return nil, err end
     local stays = { [newest.file] = true, [complete and complete.file or newest.file] = true }
     local stay = 0
     for _, blob in ipairs(found) do
