@@ -510,7 +510,9 @@ describe("emulator", function()
             answer = call("GET", "", { query = "limit=1000&marker=with.period" })
             assert.equal("{", answer.body:sub(1, 1))
             assert.matches('"secrets":[]', answer.body, 1, true)
-            assert.equal(400, call("GET", "", { query = "limit=1001" }).status)
+            for _, limit in ipairs({ "1001", "0", "-1", "5.0", "5e0", "0x5", "%205", "" }) do
+                assert.equal(400, call("GET", "", { query = "limit=" .. limit }).status, limit)
+            end
             answer = call("GET", "", { query = "marker=secret-0119" })
             assert.same({ 400, "CSMS.0002" }, { answer.status, answer.json.error_code })
         end)

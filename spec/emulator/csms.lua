@@ -103,8 +103,8 @@ end
 local function limit_of(request)
     local text = request.args.limit
     if text == nil then return DEFAULT_LIMIT end
-    local limit = tonumber(text)
-    if not limit or limit < 1 or limit > MAX_LIMIT or limit ~= math.floor(limit) then
+    local limit = text:find("^%d+$") and tonumber(text)
+    if not limit or limit < 1 or limit > MAX_LIMIT then
         return nil, refuse("0002", "limit must be an integer from 1 to 1000")
     end
     return limit
