@@ -543,9 +543,12 @@ describe("emulator", function()
         end)
 
         it("creates, versions, shows and deletes", function()
-            local answer = call("POST", "", { body = '{"name":"n-1","secret_string":"one"}' })
+            local answer = call("POST", "", { body = '{"name":"n-1","secret_string":"one",'
+                .. '"state":"DISABLED","create_time":1,"update_time":1}' })
             assert.equal(200, answer.status)
-            assert.equal("ENABLED", answer.json.secret.state)
+            local made = answer.json.secret
+            assert.equal("ENABLED", made.state)
+            assert.is_true(made.create_time > 1 and made.update_time > 1)
             answer = call("POST", "/n-1/versions", { body = '{"secret_string":"two"}' })
             assert.equal("v2", answer.json.version_metadata.id)
             answer = call("GET", "/n-1/versions")

@@ -138,14 +138,14 @@ function secrets.metadata(secret)
     return shown
 end
 
--- fields: name, secret_string or secret_binary, and any other field of a secret
+-- fields: what a client may say of it; its state and times are the service's own
 function secrets.make(fields)
     local now = millis()
     return {
-        id = crypto.uuid(), name = fields.name, state = fields.state or "ENABLED",
+        id = crypto.uuid(), name = fields.name, state = "ENABLED",
         kms_key_id = fields.kms_key_id or state.config.kms_key_id,
         description = fields.description or "", secret_type = fields.secret_type or "COMMON",
-        create_time = fields.create_time or now, update_time = fields.update_time or now,
+        create_time = now, update_time = now,
         auto_rotation = fields.auto_rotation or false,
         rotation_period = fields.rotation_period, rotation_config = fields.rotation_config,
         enterprise_project_id = fields.enterprise_project_id or "0",
