@@ -325,8 +325,10 @@ describe("emulator", function()
         end)
 
         it("locks a key after more than five bad signatures", function()
-            for _ = 1, 5 do signed_call({ sk = "wrong" }) end
-            assert.equal(200, signed_call().status)
+            for _ = 1, 2 do
+                for _ = 1, 5 do signed_call({ sk = "wrong" }) end
+                assert.equal(200, signed_call().status)
+            end
             for _ = 1, 6 do signed_call({ sk = "wrong" }) end
             local answer = signed_call()
             assert.equal(401, answer.status)
@@ -444,7 +446,7 @@ describe("emulator", function()
             assert.is_nil(after)
             text, after = refused({ limit_style = "both", limit_form = "short" })
             assert.matches(": limit:1,time:1 minute", text, 1, true)
-            assert.equal("60", after)
+            assert.is_true(tonumber(after) > 30 and tonumber(after) <= 60, after)
             assert.matches("limit:1$", (refused({ limit_form = "bare" })))
             text, after = refused({ limit_style = "date" })
             assert.is_nil(text:find("limit:", 1, true))
