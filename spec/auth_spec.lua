@@ -332,6 +332,17 @@ describe("a bad signature", function()
         assert.equal(2, #world.requests)
     end)
 
+    it("is not kept longer, nor its keys", function()
+        local provider = provider_of(keys "bad")
+        local world, client = world_of(service_for(BAD_SIGNATURE), provider)
+        failure("auth", backup(client))
+        assert.equal(provider.list[1], (next(client.auth.bad)))
+        provider.list[1] = token "good"
+        world.runtime:sleep(61)
+        backup(client)
+        assert.is_nil((next(client.auth.bad)))
+    end)
+
     it("of permanent keys is no reason to ask for others", function()
         local provider = provider_of(keys "bad", keys "good")
         local world, client = world_of(service_for(BAD_SIGNATURE, provider.list[2]), provider)
@@ -471,6 +482,16 @@ describe("a provider of the program's own", function()
         assert.same({ "timeout", "the deadline of 1 s has passed", cause, 1 }, seen(deadline))
     end)
 
+    it("that has a credential too late costs a restore an attempt too", function()
+        local world, client
+        world, client = world_of(simulation.serve, { get = function()
+            world.runtime:sleep(1.5)
+            return keys "sk"
+        end })
+        assert.equal(4, failure("timeout", client:restore(nil, "b", { timeout = 1 })).attempts)
+        assert.equal(0, #world.requests)
+    end)
+
     it("that has none too late has failed, unless the call's own time is over", function()
         local attempt, deadline = slow(nil, "the vault is slow")
         local cause = "the provider gave no credential: the vault is slow"
@@ -604,7 +625,7 @@ describe("a batch", function()
 
     for _, answer in ipairs {
         refuse(403, "KMS.0306"), refuse(404, "KMS.0207"), refuse(400, "CSMS.0002"),
-        refuse(409, "CSMS.0202"),
+        refuse(409, "CSMS.0202"), refuse(400, "CSMS.0103"),
     } do
         it("takes a refusal of status " .. answer.status .. " for an answer that authenticated: "
             .. answer.body, function()

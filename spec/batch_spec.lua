@@ -201,6 +201,27 @@ describe("backup_many", function()
         assert.equal(42, #world.requests)
     end)
 
+    it("leaves an item that a limit refused all its ten attempts", function()
+        local count = 0
+        local _, client = world_of(function(request)
+            if request.name == "a" then return simulation.serve(request) end
+            count = count + 1
+            return count > 12 and BUSY
+                or refuse(429, "APIG.0308", "slow down", { ["Retry-After"] = "1" })
+        end)
+        local report = assert(client:backup_many(nil, { "a", "b" }))
+        assert.same({ 22, "service" }, { count, report.errors.b.kind })
+    end)
+
+    it("leaves an item all its attempts that probed a service which was down", function()
+        local world, client = world_of(function(request)
+            return request.number > 1 and request.number < 11 and BUSY
+                or simulation.serve(request)
+        end, { retry = { budget = 1 } })
+        assert.equal(2, assert(client:backup_many(nil, { "a", "b" })).ok)
+        assert.equal(11, #world.requests)
+    end)
+
     it("is not ended by the deadline of the config, which is one call's", function()
         local world, client = world_of(function(request)
             local answer = simulation.serve(request)
@@ -246,6 +267,18 @@ describe("backup_many", function()
             assert.matches(what:gsub(" ", ""), message)
         end
         assert.equal(0, #world.requests)
+    end)
+
+    it("raises with the type of what is no name, or no place in a list", function()
+        local _, client = world_of(simulation.serve)
+        for what, names in pairs {
+            number = { 5 }, table = { "a", {} }, boolean = { [true] = "a" },
+        } do
+            local good, message = pcall(function() client:backup_many(nil, names) end)
+            assert.is_false(good)
+            assert.equal("bad argument #2: names (list of strings) expected, got " .. what,
+                message:match(": (.*)"))
+        end
     end)
 end)
 
@@ -409,8 +442,7 @@ describe("on_result", function()
         secrets[3].state = "FROZEN"
         local listing = service_listing(secrets)
         local _, client = world_of(function(request)
-            if request.name == "gone" then return ABSENT end
-            local answer = listing(request)
+            local answer = request.name == "gone" and refuse(400, "CSMS.0106") or listing(request)
             answer.headers = { ["X-Request-Id"] = "id of " .. tostring(request.name) }
             return answer
         end)
@@ -427,7 +459,8 @@ describe("on_result", function()
             kms_key_id = "key", update_time = 1767229200000 }, facts)
         assert.is_nil(calls.gone[1])
         assert.equal(report.errors.gone, calls.gone[2])
-        assert.equal(1, calls.gone[3].attempts)
+        assert.same({ "id of gone", 1 }, { calls.gone[3].request_id, calls.gone[3].attempts })
+        assert.equal("id of gone", report.errors.gone.request_id)
         assert.same({ [3] = { skipped = true, state = "FROZEN" } }, calls.frozen)
     end)
 
@@ -672,6 +705,18 @@ describe("callbacks", function()
         assert.is_true(report.ok >= 20 and report.ok < 40)
         assert.same({ cancelled = report.failed }, kinds_of(report))
         assert.is_true(#world.requests <= 20 + 16)
+    end)
+
+    it("may close the client, which ends each request that is on its way", function()
+        local world, client = world_of(function(request)
+            local answer = simulation.serve(request)
+            answer.delay = request.number > 2 and 20 or nil
+            return answer
+        end)
+        local report = assert(client:backup_many(nil, simulation.names(40), {
+            on_progress = function(done) if done == 2 then client:close() end end }))
+        assert.same({ 2, 38 }, { report.ok, report.failed })
+        assert.is_true(world:elapsed() < 1)
     end)
 end)
 

@@ -216,6 +216,16 @@ describe("inspect", function()
         end
     end)
 
+    it("finds a blob incomplete whose header says what cannot be shown", function()
+        -- {"kid":5} {"kid":"a\nb"}
+        for _, header in ipairs { "eyJraWQiOjV9", "eyJraWQiOiJhXG5iIn0" } do
+            local found = csms.inspect(")" .. FORMAT .. ".com" .. header .. ".AAAA.AAAA.AAAA.AAAA")
+            assert.same({ "the header's kid is no text on one line" }, found.problems)
+            assert.is_nil(found.kid)
+            assert.is_false(found.complete)
+        end
+    end)
+
     it("checks no lengths of algorithms that it does not know", function()
         -- {"enc":"A256GCM","alg":"X"}
         local blob = ")" .. FORMAT .. ".comeyJlbmMiOiJBMjU2R0NNIiwiYWxnIjoiWCJ9.AAAA.AAAA.AAAA.AAAA"

@@ -77,6 +77,8 @@ describe("the kind of an answer", function()
         it("of " .. status .. " is protocol, not to be retried", function()
             local err = backup_error("protocol", { status = status })
             assert.same({ status, false, 1 }, { err.status, err.retryable, err.attempts })
+            assert.matches("; redirects are never followed; check the endpoint", err.message, 1,
+                true)
         end)
     end
 end)
@@ -159,6 +161,7 @@ describe("errors before anything is sent", function()
             function() return client:backup(nil, "a b") end,
             function() return client:show(nil, "") end,
             function() return client:restore(nil, "") end,
+            function() return client:restore(nil, ("x"):rep(16 * 1024 * 1024)) end, -- too long
             function() return client:list("short") end,
         } do
             local err = failure("argument", call())
@@ -282,6 +285,7 @@ describe("the body of an error", function()
         ["gateway"] = '{"error_msg":"text","error_code":"C.1","request_id":"r-1"}',
         ["with details"] = '{"error_code":"C.1","error_msg":"text",'
             .. '"details":[{"error_code":"C.2","error_msg":"inner"}]}',
+        ["pair in another object"] = '{"data":{"error_code":"C.1","error_msg":"text"}}',
         ["spaced"] = ' \r\n\t{ "error_code" : "C.1" , "error_msg" : "text" } \n',
     }
 
@@ -382,10 +386,33 @@ describe("the body of an error", function()
     end)
 
     it("keeps whole UTF-8 characters where the message is cut", function()
-        local err = backup_error("service",
-            { status = 500, body = json.encode { error_msg = ("é"):rep(151) .. ("é"):rep(200) } })
-        local text = err.message:gsub("é", "")
-        assert.is_nil(text:find("[\128-\255]"))
+        for length = 996, 1000 do -- 1000 bytes are kept, and no part of a character
+            local start = ("x"):rep(length)
+            local message = errors.new("service", start .. "\240\159\148\145 and on").message
+            assert.equal(start .. (length == 996 and "\240\159\148\145..." or "..."), message)
+        end
+        assert.equal(("\128"):rep(997) .. "...",
+            errors.new("service", ("\128"):rep(2000)).message)
+    end)
+
+    it("has no long run of characters in its texts, which may be of a token", function()
+        local id = ("0aB-"):rep(10)
+        for given, expected in pairs {
+            [id] = id, [id .. "1"] = "<...>", ["is " .. id .. "1.x_Y+z, no"] = "is <...>, no",
+            [id:rep(20)] = "<...>", [")CloudSecretManagementBackupV1.x"] = "<blob>",
+        } do
+            assert.equal(expected, errors.request_id { header = function() return given end })
+        end
+    end)
+end)
+
+describe("the copy of an error", function()
+    it("is another call's, which has made no attempt", function()
+        local first = errors.new("denied", "why", { status = 403, attempts = 3, name = "a",
+            project = emu.project, cause = "x" })
+        assert.same(errors.new("denied", "why", { status = 403, cause = "x" }),
+            errors.copy(first))
+        assert.same({ 3, "a" }, { first.attempts, first.name })
     end)
 end)
 

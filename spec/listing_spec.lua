@@ -104,6 +104,30 @@ describe("the pages of a listing", function()
             assert.equal("new", pages[301])
         end)
 
+    it("take no more memory the longer the listing is", function()
+        local function body(request)
+            local names, before = {}, request.number * 1000
+            for index = 1, 1000 do names[index] = ("n%06d"):format(before + index) end
+            return page(table.concat(names, " "), names[1000])
+        end
+        local world = simulation.new(body)
+        local client = world:client()
+        local call = { operation = "list", project = simulation.PROJECT, timeout = 30 }
+        local used, count = {}, 0
+        for _ in listing.pages(client, call) do
+            count = count + 1
+            if count == 10 or count == 60 then
+                world.requests, world.events, world.heap = {}, {}, {} -- which hold each answer
+                collectgarbage()
+                collectgarbage()
+                used[#used + 1] = collectgarbage "count"
+            end
+            if count == 60 then break end
+        end
+        local more = used[2] - used[1]
+        assert.is_true(more < 500, more .. " KiB more for 50,000 names")
+    end)
+
     it("go on where a page is short", function()
         assert.same({ "a", "b", "c" }, (pages_of(simulation.script {
             page("a", "a"), page("b", "b"), page("c") })))

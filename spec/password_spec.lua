@@ -206,6 +206,21 @@ describe("password fails", function()
         assert.equal("400", broken(provider()).code)
     end)
 
+    it("without a code or a request id that may be of the password, whatever that holds", function()
+        for _, case in ipairs {
+            -- password, code and id of the answer, id of the error
+            { "[IAM.0001%", "IAM.0001", "[trace-1", "[trace-1" }, { "12", "IAM.7123", "12-34" },
+            { "IAM.0001x", "IAM.0001", "-IAM.0001x-" },
+        } do
+            emu:fault { operation = "iam_token", status = 403, shape = 3, code = case[2],
+                headers = { ["X-Request-Id"] = case[3] } }
+            local err = failure("credentials", provider { password = case[1] }:get(nil,
+                context_of()))
+            assert.is_nil(err.code)
+            assert.equal(case[4], err.request_id)
+        end
+    end)
+
     it("where the answer has no X-Subject-Token", function()
         emu:fault { operation = "iam_token", status = 201, body = token_body() }
         local err = broken(provider())

@@ -196,6 +196,24 @@ describe("a hundred calls at once", function()
             end)
         end
     end)
+
+    it("fetch nothing where they may not wait, which is no absence", function()
+        local world = world_of { absent = true }
+        function world.runtime.available() return false, "not in this phase" end
+        local results = hundred(world)
+        assert.equal("config: not in this phase", tostring(all_same(results)))
+        assert.is_false(select(3, get(world)))
+        assert.equal(0, world.fetches)
+    end)
+
+    it("use the old one where they may not wait, though it is due", function()
+        local world = world_of {}
+        local first = assert(get(world))
+        advance_to_renewal(world)
+        function world.runtime.available() return false, "not in this phase" end
+        assert.equal(first, all_same(hundred(world)))
+        assert.equal(1, world.fetches)
+    end)
 end)
 
 describe("a credential that is good", function()
