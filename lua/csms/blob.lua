@@ -67,7 +67,7 @@ local function check_lengths(lengths, header, problems)
     end
     if header.enc == "A128CBC-HS256" then
         wrong(3, lengths[3] == 16, "16")
-        wrong(4, lengths[4] and lengths[4] > 0 and lengths[4] % 16 == 0, "whole AES blocks")
+        wrong(4, lengths[4] and lengths[4] % 16 == 0, "whole AES blocks")
         wrong(5, lengths[5] == 16, "16")
     end
 end

@@ -195,14 +195,12 @@ local HINT_OF_KIND = {
     auth = function() return "check the keys or the token, and this machine's clock" end,
     denied = denied_hint,
     throttled = function() return "ask less often; see `rate`" end,
-    protocol = function(_, status)
-        return status < 400 and "redirects are never followed; check the endpoint" or nil
-    end,
+    protocol = function() return "redirects are never followed; check the endpoint" end,
 }
 
-local function with_hints(text, kind, operation, status, code)
+local function with_hints(text, kind, operation, code)
     local of_code = code and HINT_OF_CODE[code:gsub("^APIGW%.", "APIG.")]
-    local of_kind = HINT_OF_KIND[kind] and HINT_OF_KIND[kind](operation, status)
+    local of_kind = HINT_OF_KIND[kind] and HINT_OF_KIND[kind](operation)
     if of_code then text = text .. "; " .. of_code end
     if of_kind then text = text .. "; " .. of_kind end
     return text
@@ -222,7 +220,7 @@ function M.from_answer(operation, answer, credential)
     local found = M.read_body(answer.body, credential)
     local kind = kind_of(answer.status, found.code)
     local text = safe_text(found.message or DEFAULT_TEXT[kind], credential)
-    return M.new(kind, with_hints(text, kind, operation, answer.status, found.code), {
+    return M.new(kind, with_hints(text, kind, operation, found.code), {
         status = answer.status,
         code = found.code and safe_text(found.code, credential),
         request_id = M.request_id(answer, found, credential),

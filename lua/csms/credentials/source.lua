@@ -80,7 +80,6 @@ function M.request(request, context, read)
     local built = wire.build(request.operation, request.call)
     local left = context.ends_at and context.ends_at - context.runtime.now() or math.huge
     built.timeout = math.max(math.min(request.timeout, left), 0.001)
-    built.time = context.runtime.time()
     local transfer, err = wire.submit(context.runtime, request.origin, nil, built)
     if not transfer then return M.fail(request.source, err.message, request.optional, err.cause) end
     local answer
