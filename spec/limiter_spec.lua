@@ -429,6 +429,18 @@ describe("a limiter", function()
         assert.is_true(gap >= 1 / 20 and gap < 1 / 19)
     end)
 
+    it("takes what gets through during a wait for the window's, where none is stated", function()
+        for limit, rate in pairs { [false] = 11, [20] = 20 } do
+            local self = limiter.new(nil, 20)
+            self:succeeded(10)
+            self:throttled(10, { wait = 1, limit = limit or nil, period = limit and 1 })
+            for _ = 1, 10 do self:succeeded(10.5) end
+            assert.equal(11, self:take(10.5))
+            local gap = self:take(11) - 11
+            assert.is_true(gap >= 1 / rate and gap < 1.06 / rate, "gap " .. gap)
+        end
+    end)
+
     it("never shortens a wait that was stated before", function()
         local self = limiter.new(nil, 20)
         self:throttled(10, { wait = 30 })
