@@ -453,6 +453,7 @@ describe("emulator", function()
             assert.matches("^%a%a%a, %d%d %a%a%a %d%d%d%d %d%d:%d%d:%d%d GMT$", after)
             text, after = refused({ limit_style = "none" })
             assert.is_nil(text:find("limit:", 1, true) or after)
+            assert.equal(200, signed_call({ path = "/v3/projects" }).status)
         end)
     end)
 
@@ -564,6 +565,15 @@ describe("emulator", function()
             assert.equal("CSMS.0005", call("GET", "/secret-0001/versions/v9").json.error_code)
         end)
 
+        it("lists pages of versions by id", function()
+            local answer = call("GET", "/secret-0003/versions", { query = "limit=1&marker=v1" })
+            assert.equal("v2", answer.json.version_metadatas[1].id)
+            assert.same({ next_marker = "v2", previous_marker = "v2", current_count = 1 },
+                answer.json.page_info)
+            answer = call("GET", "/secret-0003/versions", { query = "limit=1001" })
+            assert.same({ 400, "CSMS.0002" }, { answer.status, answer.json.error_code })
+        end)
+
         it("refuses what create must not take", function()
             local function code(body)
                 return call("POST", "", { body = body }).json.error_code
@@ -573,9 +583,11 @@ describe("emulator", function()
             assert.equal("CSMS.0002", code('{"name":"a","secret_string":"x","secret_binary":"eA"}'))
             assert.equal("CSMS.0110", code('{"name":"secret-0001","secret_string":"x"}'))
             assert.equal("CSMS.0004", code("nonsense"))
-            local answer = curl(emu, { method = "POST", path = path(), body = "{}",
-                headers = { ["X-Auth-Token"] = emu.token, ["Content-Type"] = "text/plain" } })
-            assert.equal("CSMS.0004", answer.json.error_code)
+            for _, rest in ipairs({ "", "/restore", "/secret-0001/versions" }) do
+                local answer = curl(emu, { method = "POST", path = path(rest), body = "{}",
+                    headers = { ["X-Auth-Token"] = emu.token, ["Content-Type"] = "text/plain" } })
+                assert.equal("CSMS.0004", answer.json.error_code)
+            end
         end)
 
         it("has the documents' limits for what a secret and a version hold", function()
@@ -668,6 +680,9 @@ describe("emulator", function()
             assert.same({ 403, "CSMS.0109" }, { state("FROZEN", "/backup") })
             assert.same({ 200 }, { state("DISABLED", "/backup") })
             assert.same({ 403, "CSMS.0109" }, { state("DISABLED", "/versions/v1") })
+            local answer = call("POST", "/secret-0001/versions",
+                { body = '{"secret_string":"x"}' })
+            assert.same({ 403, "CSMS.0109" }, { answer.status, answer.json.error_code })
             emu:set({ disabled_backup = "refuse" })
             assert.same({ 403, "CSMS.0109" }, { state("DISABLED", "/backup") })
             assert.equal("DISABLED", call("GET", "/secret-0001").json.secret.state)
@@ -717,6 +732,7 @@ describe("emulator", function()
                 for i, project in ipairs(answer.json.projects) do list[i] = project.id end
                 return list
             end
+            assert.equal(401, curl(emu, { path = "/v3/projects" }).status)
             assert.same({ emu.project }, ids())
             assert.same({}, ids("eu-west-101"))
             emu:set({ iam_projects = { "p1", "p2" } })
