@@ -535,7 +535,9 @@ describe("truncate", function()
             assert.has_error(function() dir:truncate("f", size) end)
         end
         assert.has_error(function() dir:truncate("f") end)
-        failure("EFBIG", "f", dir:truncate("f", 2 ^ 53))
+        local made, err = dir:truncate("f", 2 ^ 53)
+        if made then return end -- tmpfs has room for it
+        failure("EFBIG", "f", made, err)
         assert.equal("x", files.read(root .. "/f"))
     end)
 end)
