@@ -562,6 +562,7 @@ describe("emulator", function()
             assert.same({ 200, "" }, { answer.status, answer.body })
             answer = call("GET", "/n-1")
             assert.same({ 400, "CSMS.0106" }, { answer.status, answer.json.error_code })
+            assert.equal("CSMS.0106", call("DELETE", "/n-1").json.error_code)
             assert.equal("CSMS.0005", call("GET", "/secret-0001/versions/v9").json.error_code)
         end)
 
