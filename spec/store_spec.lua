@@ -1196,6 +1196,35 @@ describe("store:close()", function()
         assert.is_true(assert(store:runs())[1].interrupted)
     end)
 
+    it("comes to an end then, whatever LuaJIT has compiled before", function()
+        local output = child.run(chunk [[
+            if rawget(_G, "jit") then require("jit.opt").start("hotloop=2") end
+            -- After a failure all records are read, as they are after a killed writer.
+            local function forget(failed)
+                assert(store:stage(PROJECT, "two", "blob", { state = "ENABLED" }, function() end))
+                store.writer.failed = failed
+                store = nil
+                local real = pairs
+                function pairs() error "a loop that LuaJIT may not leave" end
+                collectgarbage()
+                collectgarbage()
+                pairs = real
+                store = assert(csms.store(root))
+            end
+            for index = 1, 30 do
+                local asked = index % 2 == 0 and { names = { "one" } } or { all = true }
+                assert(store:open_run { endpoint = "e", region = "r", asked = asked })
+                assert(store:save(PROJECT, "one", "blob " .. index))
+                assert(store:note(PROJECT, "one", "failed", { kind = "service", status = 500 }))
+                assert(store:close { exit = 0 })
+                assert(#store:verify().problems == 0)
+                if index % 5 == 0 then forget(index % 10 == 0) end
+            end
+            print(#assert(store:runs()))
+        ]], "exec timeout 60 COMMAND")
+        assert.equal("36\n", output)
+    end)
+
     it("of a run leaves the next one alone, once it is collected", function()
         for index = 1, 3 do
             assert(store:save(PROJECT, "one", "blob" .. index))

@@ -40,12 +40,14 @@ local function clean(value)
     if type(value) == "number" then return whole(value) end
     if type(value) == "table" then
         local is_list = #value > 0
-        for key, item in pairs(value) do
+        local key, item = next(value) -- no pairs(): a store's finalizer comes here
+        while key ~= nil do
             if type(item) ~= "string" then
                 item = clean(item)
                 if item == nil and is_list then item = false end
                 value[key] = item
             end
+            key, item = next(value, key)
         end
     end
     return value

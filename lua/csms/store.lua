@@ -103,7 +103,9 @@ end
 -- ---- writing ----------------------------------------------------------------
 
 -- Calls fn when nothing refers to the guard any more: a table's __gc exists from
--- Lua 5.2 on.
+-- Lua 5.2 on. fn comes to no `in pairs()`: LuaJIT before September 2023, as Debian 12 has
+-- it, goes round for ever in a compiled one that a finalizer leaves at its start
+-- (LuaJIT#1000).
 local function guard(fn)
     local newproxy = rawget(_G, "newproxy")
     if not newproxy then return setmetatable({}, { __gc = fn }) end
@@ -115,6 +117,17 @@ end
 local function not_in_a_run(self)
     if not self.writer then return true end
     return nil, errors.new("config", "this store object is in a run; close it first")
+end
+
+-- Makes durable what is staged, ends the run and frees the lock: true, or nil and the error.
+local function finish(self, ended)
+    local good, err = true, nil
+    local out = self.writer
+    self.writer, self.guard = nil, nil
+    if out then good, err = out:close(ended) end
+    if self.dir then self.dir:close() end
+    self.dir = nil
+    return good, err
 end
 
 --- Takes the lock, makes the store where there is none, closes what a killed
@@ -135,7 +148,7 @@ function Store:open_run(about)
     -- run, or was ended by an error, need not have come to its end.
     local out = self.writer
     self.guard = guard(function()
-        if self.writer == out then self:close { interrupted = true } end
+        if self.writer == out then finish(self, { interrupted = true }) end
     end)
     return true
 end
@@ -218,13 +231,7 @@ function Store:close(ended)
     expect("table", 1, "ended", ended, true)
     local good, err = config.table("ended", ended or {}, ENDED)
     if not good then return nil, err end
-    local out = self.writer
-    self.writer, self.guard = nil, nil
-    good = true
-    if out then good, err = out:close(ended) end
-    if self.dir then self.dir:close() end
-    self.dir = nil
-    return good, err
+    return finish(self, ended)
 end
 
 -- problem: the error that ends the block, or nil.

@@ -19,20 +19,20 @@ local function decode(text)
     return type(value) == "table" and value or nil
 end
 
-local TEXTS = {}
-for _, field in ipairs {
+local TEXTS = {
     "project", "name", "file", "sha256", "when", "endpoint", "region", "version", "kms_key_id",
-} do
-    TEXTS[field] = true
-end
+}
+
+local IS_TEXT = {}
+for _, field in ipairs(TEXTS) do IS_TEXT[field] = true end
 
 --- Whether a reader takes only text in this field of a line.
 function M.is_text(field)
-    return TEXTS[field] == true
+    return IS_TEXT[field] == true
 end
 
 local function has_texts(line)
-    for field in pairs(TEXTS) do
+    for _, field in ipairs(TEXTS) do
         if line[field] ~= nil and type(line[field]) ~= "string" then return false end
     end
     return true

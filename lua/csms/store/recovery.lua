@@ -11,11 +11,12 @@ local stamps = require "csms.store.stamps"
 local M = {}
 
 --- Adds the last line and gives the run its final name: true, or nil and the
---- error. ended: fields of that line.
+--- error. ended: {exit, incomplete, interrupted}, for that line.
 function M.close_run(dir, file, ended)
-    local line = { outcome = "ended", when = stamps.format(core.time()) }
-    for key, value in pairs(ended) do line[key] = value end
-    local good, err = dir:append(file, record.encode(line))
+    local good, err = dir:append(file, record.encode {
+        outcome = "ended", when = stamps.format(core.time()), exit = ended.exit,
+        incomplete = ended.incomplete, interrupted = ended.interrupted,
+    })
     if good then good, err = dir:sync { file } end
     local text
     if good then text, err = dir:read(file) end
