@@ -50,6 +50,14 @@ describe("spec/run", function()
         assert.equal(0, math.floor(ignored / 2) % 2, output)
     end)
 
+    it("ends a file that does not end by itself", function()
+        local code, output = run("it('goes round', function() while true do end end)", "5.1",
+            "LIMIT=1 AGAIN=1")
+        assert.equal(1, code)
+        assert.equal(3, select(2, output:gsub("It did not end within 1 s%.\nexit code 124", "")))
+        assert.matches("\n0 passed, 1 failed\n", output, 1, true)
+    end)
+
     it("takes a file without a test for a failure", function()
         for _, luas in ipairs { "5.4", "5.1", "5.4 5.1" } do
             local code, output = run("describe('nothing', function() end)", luas)
