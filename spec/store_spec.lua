@@ -277,6 +277,22 @@ describe("store:save()", function()
         assert.equal(31, #folders.find(root, "%.blob$"))
     end)
 
+    it("gives each run a stamp of its own, also two of one millisecond", function()
+        local real, moment = core.time, math.floor(core.time()) + 0.5002
+        finally(function() core.time = real end)
+        core.time = function() return moment end
+        for _ = 1, 3 do
+            assert(store:save(PROJECT, "one", "blob"))
+            closed(store)
+        end
+        core.time = real
+        local found = {}
+        for index, run in ipairs(assert(store:runs())) do found[index] = run.started end
+        assert.same({ history.stamp(moment), history.stamp(moment + 0.001),
+            history.stamp(moment + 0.002) }, found)
+        assert.same({}, problems(store))
+    end)
+
     it("gives what came last the last stamp, though a clock was ahead before", function()
         local past = history.new(root)
         local now = core.time()
@@ -698,7 +714,6 @@ describe("store:read()", function()
         assert(store:open_run { endpoint = "https://kms.example", region = "cn-north-4" })
         assert(store:save(PROJECT, "One", "first"))
         closed(store)
-        history.tick()
         local before = core.time()
         assert(store:open_run { endpoint = "https://kms2.example", region = "cn-east-3" })
         local saved = assert(store:save(PROJECT, "One", ALL_BYTES, { kms_key_id = "k-2" }))
@@ -1162,7 +1177,6 @@ describe("store:close()", function()
         assert(store:save(PROJECT, "one", "first"))
         closed(store)
         assert.equal("first", (assert(store:read(PROJECT, "one"))))
-        history.tick()
         assert(store:save(PROJECT, "two", "second"))
         closed(store, { interrupted = true })
         local runs = assert(store:runs())
@@ -1253,7 +1267,6 @@ describe("store:close()", function()
             block(store, PROJECT)
             assert.same({}, folders.find(root, "%.part$"))
             assert.equal("ended", record()[3].outcome)
-            history.tick()
             local problem = select(2, pcall(block, store, PROJECT, "out of the block"))
             assert.matches("out of the block", problem)
             assert.same({}, folders.find(root, "%.part$"))
@@ -1269,7 +1282,6 @@ describe("store:close()", function()
             local runs = assert(store:runs())
             assert.equal(index, #runs)
             assert.is_true(runs[index].interrupted)
-            history.tick()
         end
         assert.same({}, store:verify().interrupted)
     end)

@@ -18,12 +18,6 @@ function M.stamp(seconds)
         .. (".%03dZ"):format(millis % 1000)
 end
 
---- Waits until it is a later stamp than now: in memory two runs may have the same.
-function M.tick()
-    local now = M.stamp(core.time())
-    repeat until M.stamp(core.time() - 0.001) > now
-end
-
 --- Seconds since 1970 of a moment in UTC.
 function M.seconds(year, month, day, hour, minute, second)
     local text = ("%04d-%02d-%02dT%02d:%02d:%02dZ"):format(year, month, day, hour or 0, minute or 0,

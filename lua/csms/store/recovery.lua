@@ -101,7 +101,8 @@ local function close_killed(dir, run, id)
 end
 
 --- Closes the runs that killed writers left, as interrupted, and removes their
---- temporary files: true, or nil and the error. For who holds the lock.
+--- temporary files: all runs, as they were before, or nil and the error. For who holds
+--- the lock.
 function M.run(dir, id)
     local good, err = M.remove_temporaries(dir)
     if not good then return nil, err end
@@ -114,7 +115,7 @@ function M.run(dir, id)
             if not good then return nil, err end
         end
     end
-    return true
+    return found
 end
 
 return M

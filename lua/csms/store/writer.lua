@@ -36,9 +36,19 @@ local function lock(dir)
     return held, err
 end
 
+-- Now, or the next millisecond that no other run has: readers know a run by its stamp,
+-- the rest of its name changes when it is closed.
+local function free_moment(found)
+    local taken = {}
+    for _, run in ipairs(found) do taken[run.stamp] = true end
+    local moment = core.time()
+    while taken[stamps.format(moment)] do moment = moment + 0.001 end
+    return moment
+end
+
 -- The run's file, with its header in it.
-local function start(self)
-    self.started = core.time()
+local function start(self, moment)
+    self.started = moment
     self.millis = math.floor(self.started * 1000) -- no blob is older than its run
     local run = paths.RUNS .. "/" .. paths.open_run(self.started)
     local header = {
@@ -55,7 +65,7 @@ local function start(self)
 end
 
 local function open(self)
-    local err, good
+    local err, found
     self.lock, err = lock(self.dir)
     if not self.lock then return nil, err end
     self.id, err = identity.read(self.dir)
@@ -64,9 +74,9 @@ local function open(self)
         self.id, err = identity.create(self.dir)
         if not self.id then return nil, err end
     end
-    good, err = recovery.run(self.dir, self.id)
-    if not good then return nil, err end
-    return start(self)
+    found, err = recovery.run(self.dir, self.id)
+    if not found then return nil, err end
+    return start(self, free_moment(found))
 end
 
 --- Locks the store at `path`, which it makes if needed, closes what a killed run
@@ -103,7 +113,10 @@ end
 -- After a failure there may be blobs that the run does not name, and a torn line:
 -- the run is closed as that of a killed writer is.
 local function end_run(self, ended)
-    if self.failed or not self.run then return recovery.run(self.dir, self.id) end
+    if self.failed or not self.run then
+        local found, err = recovery.run(self.dir, self.id)
+        return found and true, err
+    end
     return recovery.close_run(self.dir, self.run, ended or {})
 end
 
@@ -117,7 +130,7 @@ local function make_room(self)
     end
     if not good then return nil, err end
     self.run, self.goes_on = nil, true
-    return start(self)
+    return start(self, core.time()) -- 32 MiB after the one before
 end
 
 -- ---- blobs ------------------------------------------------------------------
