@@ -705,6 +705,19 @@ describe("a group of blobs", function()
         assert.same({}, store:verify().interrupted)
         assert.equal("blob", (store:read(PROJECT, "one")))
     end)
+
+    it("is told to its end, and the run closed, though a callback raises", function()
+        for _, name in ipairs { "a", "b", "c" } do
+            assert(store:stage(PROJECT, name, "blob", nil, function(saved)
+                called[#called + 1] = saved.file:match "/(%l)/"
+                if name ~= "b" then error("mine, of " .. name) end
+            end))
+        end
+        assert.matches("mine, of a", select(2, pcall(store.close, store)))
+        assert.same({ "a", "b", "c" }, called)
+        assert(assert(csms.store(root)):save(PROJECT, "two", "blob")) -- the lock is free
+        assert.same({ 3, 1 }, { assert(store:runs())[1].counts.saved, #store:verify().interrupted })
+    end)
 end)
 
 -- ---- what it reads ------------------------------------------------------------

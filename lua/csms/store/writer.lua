@@ -227,6 +227,17 @@ local function make_durable(self, staged)
     return good, err
 end
 
+-- Each is told, also after one whose callback raises: that error goes on, the first one.
+local function tell(staged, err)
+    local called, problem = true, nil
+    for _, item in ipairs(staged) do
+        local saved = not err and { file = item.file, sha256 = item.sha256, bytes = item.bytes }
+        local good, raised = pcall(item.done, saved or nil, err)
+        if called and not good then called, problem = false, raised end
+    end
+    if not called then error(problem, 0) end
+end
+
 --- Makes durable what is staged: true, or nil and the error, which each of the
 --- callbacks is given too.
 function Writer:flush()
@@ -234,15 +245,12 @@ function Writer:flush()
     if #staged == 0 then return true end
     self.staged = {}
     local good, err = make_durable(self, staged)
-    self.failed = self.failed or not good
-    for _, item in ipairs(staged) do
-        if good then
-            item.done { file = item.file, sha256 = item.sha256, bytes = item.bytes }
-        else
-            self.dir:remove(item.temporary) -- it may have its final name already
-            item.done(nil, err)
-        end
+    if not good then
+        self.failed = true
+        -- It may have its final name already.
+        for _, item in ipairs(staged) do self.dir:remove(item.temporary) end
     end
+    tell(staged, err)
     return good, err
 end
 
@@ -272,9 +280,10 @@ function Writer:close(ended)
         self:abandon()
         return true
     end
-    local good, err = self:flush()
+    local called, good, err = pcall(self.flush, self) -- a callback may raise
     local closed, problem = end_run(self, ended)
     self:abandon()
+    if not called then error(good, 0) end
     if not good then return nil, err end
     return closed, problem
 end
