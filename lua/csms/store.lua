@@ -163,7 +163,8 @@ local MAX_BLOB = 64 * 1024 * 1024 -- what is read back at once
 
 --- Writes a blob with others, as a group that is made durable together: true, or
 --- nil and the error. done({file, sha256, bytes}) or done(nil, err) is called once
---- its group is: after 64 blobs, or a second, or by flush() or close().
+--- its group is: after 64 blobs, or a second, or by flush() or close(). An error that
+--- it raises goes on from there, once the others of the group were told.
 -- facts: request_id, state, kms_key_id, update_time, each optional.
 function Store:stage(project, name, blob, facts, done)
     expect("string", 1, "project", project)
