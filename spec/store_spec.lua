@@ -1018,6 +1018,15 @@ describe("store:lost()", function()
         assert.same({}, store:lost(OTHER))
         failure("argument", store:lost("one"))
     end)
+
+    it("passes over a line that names no secret, as a changed record may have it", function()
+        local past, now = history.new(root), core.time()
+        local lines = { past:blob(PROJECT, "one", now, "blob"), past:blob(PROJECT, "two", now, "") }
+        lines[1].name = nil
+        past:run(now - 1, {}, lines)
+        shell(("rm -r '%s/blobs/%s'"):format(root, PROJECT))
+        assert.same({ "two" }, store:lost(PROJECT))
+    end)
 end)
 
 describe("store:list()", function()

@@ -104,7 +104,9 @@ function M.names(dir, project)
     end)
     if not good then return nil, err end
     for file, line in pairs(saved) do
-        if line.project == project and not removed[file] then names[line.name] = true end
+        if line.project == project and line.name and not removed[file] then
+            names[line.name] = true
+        end
     end
     return names
 end
