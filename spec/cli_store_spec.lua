@@ -786,6 +786,7 @@ describe("csms restore --from", function()
         assert.equal(2, summary.ok)
         assert.equal(1, summary.failed)
         assert.equal("not_found", cli.by_name(objects, "failed")[seeded(2)].kind)
+        restore(3, "--all", "--at", runs()[1].id)
     end)
 
     it("leaves alone with --all what is still there, unless it is forced to", function()

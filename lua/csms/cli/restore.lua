@@ -113,7 +113,8 @@ local function from_store(run, name)
     if leave_alone(run, name) then return end
     local blob, saved = run.store:read(run.project, name, run.args.at)
     if not blob then
-        if run.args.all and run.args.at and saved.kind == "not_found" then
+        local older = run.args.at and not run.lost[name] -- than what there is
+        if run.args.all and older and saved.kind == "not_found" then
             return run.tally:add(name, "skipped", { message = saved.message })
         end
         return run.tally:fail(name, saved, {})
@@ -167,6 +168,7 @@ local function new_run(args, out, client, project)
         args = args, out = out, client = client, project = project,
         endpoint = endpoint, region = region, started = core.now(),
         listed = {}, -- what the service has now, by name
+        lost = {}, -- names of which no backup is left, as keys
         tally = tally.new(OUTCOMES, out, project, not args.all), total = 0,
     }
 end
@@ -199,6 +201,7 @@ local function all_names(run)
     local names
     names, err = run.store:lost(run.project)
     if not names then return nil, err end
+    for _, name in ipairs(names) do run.lost[name] = true end
     for _, secret in ipairs(secrets) do names[#names + 1] = secret.name end
     return names
 end
