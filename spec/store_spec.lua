@@ -1027,6 +1027,28 @@ describe("store:lost()", function()
         shell(("rm -r '%s/blobs/%s'"):format(root, PROJECT))
         assert.same({ "two" }, store:lost(PROJECT))
     end)
+
+    it("keeps in memory nothing of what is not lost", function()
+        local past, now, lines = history.new(root), core.time(), {}
+        for index = 1, 200 do
+            lines[index] = past:blob(PROJECT, "secret-" .. index, now, "blob")
+        end
+        for index = 1, 20 do
+            for _, line in ipairs(lines) do line.file = line.file .. index end
+            past:run(now - index, {}, lines)
+        end
+        local runs, used = require "csms.store.runs", {}
+        local real = runs.read
+        finally(function() runs.read = real end)
+        runs.read = function(...)
+            collectgarbage()
+            collectgarbage()
+            used[#used + 1] = collectgarbage "count"
+            return real(...)
+        end
+        assert.same({}, store:lost(PROJECT))
+        assert.is_true(used[20] - used[2] < 200, used[20] - used[2] .. " KiB")
+    end)
 end)
 
 describe("store:list()", function()

@@ -373,20 +373,32 @@ function Store:list(project)
     return result
 end
 
+-- The names of the secrets that list() has, as keys; or nil and the error.
+local function names_there(self, project)
+    local items, err = self:list(project)
+    if not items then return nil, err end
+    local there = {}
+    for _, item in ipairs(items) do there[item.name] = true end
+    return there
+end
+
 --- The names of a project's secrets of which there is no blob, though runs saved some that
 --- none removed: a sorted array, or nil and the error.
 function Store:lost(project)
     expect("string", 1, "project", project)
     local dir, err = reading_of(self, project)
     if not dir then return nil, err end
-    local names, there
-    names, err = runs.names(dir, project) -- first: what is saved meanwhile is not lost
-    if not names then return nil, err end
-    there, err = self:list(project)
+    local there, names
+    there, err = names_there(self, project)
     if not there then return nil, err end
-    for _, item in ipairs(there) do names[item.name] = nil end
+    names, err = runs.names(dir, project, there)
+    if not names then return nil, err end
+    there, err = names_there(self, project) -- again: what was saved meanwhile is not lost
+    if not there then return nil, err end
     local lost = {}
-    for name in pairs(names) do lost[#lost + 1] = name end
+    for name in pairs(names) do
+        if not there[name] then lost[#lost + 1] = name end
+    end
     table.sort(lost)
     return lost
 end

@@ -96,17 +96,21 @@ end
 
 --- The names of a project's secrets of which runs saved what none removed, as keys; or nil
 --- and the error.
-function M.names(dir, project)
+-- there: names that are not asked for, as keys: of those nothing is kept in memory.
+function M.names(dir, project, there)
     local saved, removed, names = {}, {}, {}
+    local by_outcome = { saved = saved, removed = removed }
     local good, err = M.each(dir, function(result)
-        M.add_files(saved, result, "saved")
-        M.add_files(removed, result, "removed")
+        for _, line in ipairs(result.lines) do
+            local files = by_outcome[line.outcome]
+            if files and line.file and line.project == project and not there[line.name or ""] then
+                files[line.file] = line.name
+            end
+        end
     end)
     if not good then return nil, err end
-    for file, line in pairs(saved) do
-        if line.project == project and line.name and not removed[file] then
-            names[line.name] = true
-        end
+    for file, name in pairs(saved) do
+        if not removed[file] then names[name] = true end
     end
     return names
 end
