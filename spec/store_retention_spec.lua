@@ -13,6 +13,11 @@ local PROJECT = "0123456789abcdef0123456789ABCDEF"
 local OTHER = "fedcba9876543210fedcba9876543210"
 local DAY = 86400
 
+-- What csms.inspect calls complete.
+local WHOLE = table.concat({ ")CloudSecretManagementBackupV1.com"
+    .. "eyJraWQiOiJrIiwiZW5jIjoiQTEyOENCQy1IUzI1NiIsImFsZyI6IlJTQS1PQUVQLTI1NiJ9",
+    ("A"):rep(342), ("A"):rep(22), ("A"):rep(43), ("A"):rep(22) }, ".")
+
 local folder, root, store
 
 before_each(function() folder, root, store = folders.with_store() end)
@@ -379,12 +384,9 @@ describe("prune() never removes", function()
     end)
 
     it("the last whole backup, whatever the service gave since", function()
-        local header = "eyJraWQiOiJrIiwiZW5jIjoiQTEyOENCQy1IUzI1NiIsImFsZyI6IlJTQS1PQUVQLTI1NiJ9"
-        local whole = table.concat({ ")CloudSecretManagementBackupV1.com" .. header,
-            ("A"):rep(342), ("A"):rep(22), ("A"):rep(43), ("A"):rep(22) }, ".")
         local lines = {
-            past:blob(PROJECT, "one", 1000, whole), past:blob(PROJECT, "one", 2000, whole),
-            past:blob(PROJECT, "one", 3000, whole:sub(1, -20)),
+            past:blob(PROJECT, "one", 1000, WHOLE), past:blob(PROJECT, "one", 2000, WHOLE),
+            past:blob(PROJECT, "one", 3000, WHOLE:sub(1, -20)),
             past:blob(PROJECT, "one", 4000, "garbage"), past:blob(PROJECT, "one", 5000, "garbage"),
         }
         past:run(1, {}, lines)
@@ -394,6 +396,18 @@ describe("prune() never removes", function()
         assert.equal(2, result.kept)
         assert.is_true(exists(lines[2].file) and exists(lines[5].file))
         assert.same({}, assert(store:prune { last = 1 }).removed)
+    end)
+
+    it("any while one that the rules keep cannot be read", function()
+        local blobs = {}
+        for index = 1, 6 do -- three a day
+            blobs[index] = past:blob(PROJECT, "one", DAY / 3 * index - 1, WHOLE)
+        end
+        past:run(1, {}, blobs)
+        assert(store:list())
+        folders.break_reads(store, "/19700101T235959")
+        assert.equal("EIO", failure("storage", store:prune({ daily = 2 }, true)).code)
+        assert.equal(5, #assert(store:prune({ daily = 1 }, true)).removed)
     end)
 
     it("a file that is not its own, and no run", function()
