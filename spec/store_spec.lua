@@ -1283,6 +1283,15 @@ describe("store:close()", function()
         assert.equal("36\n", output)
     end)
 
+    it("comes to an end then, and raises nothing, though a callback does", function()
+        assert(store:stage(PROJECT, "one", "blob", nil, function() error "mine" end))
+        store = nil
+        collectgarbage()
+        collectgarbage()
+        store = assert(csms.store(root))
+        assert.equal(1, assert(store:runs())[1].counts.saved)
+    end)
+
     it("of a run leaves the next one alone, once it is collected", function()
         for index = 1, 3 do
             assert(store:save(PROJECT, "one", "blob" .. index))

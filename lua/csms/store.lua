@@ -145,10 +145,11 @@ function Store:open_run(about)
     if not self.writer then return nil, err end
     -- Made after the lock, so that it is collected before it. It may be collected
     -- after its run was closed, when another one goes on. Whoever forgot to close the
-    -- run, or was ended by an error, need not have come to its end.
+    -- run, or was ended by an error, need not have come to its end. LuaJIT would raise the
+    -- error of a callback wherever it happens to collect.
     local out = self.writer
     self.guard = guard(function()
-        if self.writer == out then finish(self, { interrupted = true }) end
+        if self.writer == out then pcall(finish, self, { interrupted = true }) end
     end)
     return true
 end
