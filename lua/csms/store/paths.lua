@@ -101,7 +101,7 @@ function M.parents(path)
     end
 end
 
---- The folders above these files, each once, and before those above it.
+--- The folders above these files, each once.
 function M.folders_above(files)
     local folders, seen = {}, {}
     for _, file in ipairs(files) do
