@@ -136,6 +136,13 @@ describe("wrong usage", function()
     end
 end)
 
+describe("a short option", function()
+    it("may have its value attached, whatever is in that", function()
+        local result = assert_exit(7, csms { "list", "-pa=b" })
+        assert.matches("this one has 3 characters", result.err)
+    end)
+end)
+
 describe("csms with keys from a file", function()
     it("warns of one that others can read", function()
         local path = files.temporary() .. "/credentials"

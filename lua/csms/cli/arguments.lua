@@ -139,10 +139,10 @@ local function check_empty(argv)
 end
 
 -- Why a short option is not understood as it is meant, or nil: argparse takes '-o=x' for
--- the folder '=x'.
+-- the folder '=x', and rightly '-oa=x' for 'a=x'. Before an option there may be -q.
 local function check_short(argv)
     for _, word in ipairs(argv) do
-        local option, value = word:match "^(%-%a+)=(.*)$"
+        local option, value = word:match "^(%-q*%a)=(.*)$"
         if option then return ("'%s': write '%s %s'"):format(word, option, value) end
     end
 end
