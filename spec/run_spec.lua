@@ -58,6 +58,20 @@ describe("spec/run", function()
         assert.matches("\n0 passed, 1 failed\n", output, 1, true)
     end)
 
+    it("takes what was not run to its end, or not at all, for a failure", function()
+        local other = folder .. "/other_spec.lua"
+        files.write(other, "it('passes', function() end)")
+        local code, output = run([==[it("kills the shell that runs the file", function()
+            os.execute [[up() { sed 's/.*) . //; s/ .*//' /proc/$1/stat; }
+                kill -KILL $(up $(up $PPID))]]
+        end)]==], "5.4", "JOBS=1 AGAIN=0", other)
+        assert.equal(1, code, output)
+        for _, name in ipairs { "one", "other" } do
+            assert.matches(name .. "_spec.lua was not run to its end", output, 1, true)
+        end
+        assert.matches("\n%d passed, 1 failed\n", output)
+    end)
+
     it("takes a file without a test for a failure", function()
         for _, luas in ipairs { "5.4", "5.1", "5.4 5.1" } do
             local code, output = run("describe('nothing', function() end)", luas)
