@@ -112,6 +112,14 @@ local function assert_outcome(case, seconds, result, err)
     if kind == "timeout" then assert.is_true(seconds >= case.timeout - 0.01) end
 end
 
+-- A server that was held up may come to the client's connection when that has timed out.
+local function wait_until_seen(case)
+    wait_for(function()
+        local facts = server:facts(case)
+        return facts.connections >= 1 and (not case.once or facts.requests >= 2)
+    end)
+end
+
 local function run_single(case)
     local client = client_of(case, { retry = false })
     local blob = case.upload and ("x"):rep(case.upload)
@@ -120,9 +128,10 @@ local function run_single(case)
         return call(client, blob)
     end)
     assert_outcome(case, seconds, result, err)
+    wait_until_seen(case)
     local facts = finish(case, client)
     -- libcurl sends again what a server says it has not touched, five times
-    assert.is_true(facts.connections >= 1 and facts.connections <= 6)
+    assert.is_true(facts.connections <= 6)
     if case.once then assert.equal(2, facts.requests) end
 end
 
@@ -147,7 +156,7 @@ local function run_proxy(case)
     })
     assert_outcome(case, bounded(case, 0, function() return call(client) end))
     client:close()
-    assert.is_true(server:facts(case).connections >= 1)
+    wait_until_seen(case)
 end
 
 local TOTAL = 60
