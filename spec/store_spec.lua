@@ -1283,6 +1283,24 @@ describe("store:close()", function()
         assert.equal("36\n", output)
     end)
 
+    it("makes the whole record durable before its last name, and then that", function()
+        assert(store:save(PROJECT, "one", "blob"))
+        local methods, real, steps = getmetatable(store.writer.dir), {}, {}
+        finally(function()
+            for name, method in pairs(real) do methods[name] = method end
+        end)
+        for _, name in ipairs { "append", "sync", "rename" } do
+            real[name] = methods[name]
+            methods[name] = function(dir, path, ...)
+                local first = type(path) == "table" and path[1] or path
+                steps[#steps + 1] = name .. " " .. (first:match "%.part$" or first)
+                return real[name](dir, path, ...)
+            end
+        end
+        closed(store)
+        assert.same({ "append .part", "sync .part", "rename .part", "sync runs" }, steps)
+    end)
+
     it("comes to an end then, and raises nothing, though a callback does", function()
         assert(store:stage(PROJECT, "one", "blob", nil, function() error "mine" end))
         store = nil
