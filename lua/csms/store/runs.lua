@@ -103,7 +103,7 @@ function M.names(dir, project, there)
     local good, err = M.each(dir, function(result)
         for _, line in ipairs(result.lines) do
             local files = by_outcome[line.outcome]
-            if files and line.file and line.project == project and not there[line.name or ""] then
+            if files and line.file and line.project == project and not there[line.name] then
                 files[line.file] = line.name
             end
         end
